@@ -1,0 +1,155 @@
+//! From the configuration to the parts: one line a component.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Options;
+use super::version::{How, Version};
+use crate::base::Span;
+use crate::config::{self, Config, SourceConfig, app};
+use crate::engine;
+use crate::notify::Channel;
+use crate::rollback::config::{Mode as Written, Otherwise};
+use crate::rollback::machine::{Mode, Settings};
+use crate::source::common::Outside;
+use crate::source::{Source, host::Host, http::Http, prometheus::Prometheus};
+use crate::store::Limits;
+use crate::sys::secret::Secrets;
+use crate::sys::systemd;
+
+/// The unit that executes rollbacks with rights of its own.
+pub const ROLLBACK_UNIT: &str = "backstop-rollback@.service";
+
+/// The longest time that a recovery must stand before it counts, as a share of the time it may take.
+const CONFIRM_SHARE: i64 = 2;
+
+/// Everything an agent is made of.
+pub(super) struct Built {
+    pub(super) name: String,
+    pub(super) state: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) listen: String,
+    pub(super) engine: engine::Config,
+    pub(super) sources: Vec<Source>,
+    pub(super) channels: BTreeMap<String, Channel>,
+    pub(super) version: Option<Version>,
+    pub(super) zone: jiff::tz::TimeZone,
+}
+
+/// Where secrets are read.
+pub(super) fn secrets() -> Secrets {
+    Secrets::of_process()
+}
+
+/// Why the mode is more careful than configured, if it is: a service of systemd runs nothing without the unit for it.
+pub fn cap(as_service: bool) -> Option<(Mode, String)> {
+    let why = format!(
+        "under systemd nothing is run without the unit {ROLLBACK_UNIT}, which this version does not ship: the mode is at most observe"
+    );
+    (as_service && !systemd::has_unit(ROLLBACK_UNIT)).then_some((Mode::Observe, why))
+}
+
+/// Reads and checks the configuration, and makes the parts.
+///
+/// # Errors
+/// All mistakes of the configuration as one text.
+pub(super) fn build(options: &Options) -> Result<Built, String> {
+    let wanted = config::Options {
+        path: options.config_path.clone(),
+        state: options.state.clone(),
+        sets: options.sets.clone(),
+        ..config::Options::of_process()
+    };
+    let loaded = config::load(&wanted);
+    let Some(config) = &loaded.config else {
+        return Err(format!("{}{}", loaded.render(false), loaded.conclusion(None)));
+    };
+    for problem in &loaded.problems.list {
+        tracing::warn!(place = %loaded.files.line(&problem.place), "{}: {}", problem.title, problem.label);
+    }
+    Ok(assemble(config, &wanted.host))
+}
+
+fn assemble(config: &Config, host: &str) -> Built {
+    let outside = Outside::of_process();
+    let sources: Vec<Source> = config.sources.iter().map(|s| source(s, &outside)).collect();
+    let channels = config.channels.iter().map(|c| (c.subscription().name.clone(), Channel::new(c.clone()))).collect();
+    Built {
+        name: config.name.clone(),
+        state: config.state.clone(),
+        socket: config.socket(),
+        listen: config.web.listen.to_string(),
+        engine: engine_config(config, host, &sources),
+        version: config.app.version.as_ref().map(|v| version(v, config, &outside)),
+        sources,
+        channels,
+        zone: config.app.zone.clone(),
+    }
+}
+
+fn source(config: &SourceConfig, outside: &Outside) -> Source {
+    match config {
+        SourceConfig::Http(c) => Source::Http(Http::new(c.clone(), outside.clone())),
+        SourceConfig::Prometheus(c) => Source::Prometheus(Prometheus::new(c.clone(), outside.clone())),
+        SourceConfig::Host(c) => Source::Host(Host::new(c.clone())),
+    }
+}
+
+fn version(written: &app::Version, config: &Config, outside: &Outside) -> Version {
+    let how = match written {
+        app::Version::Command(argv) => How::Command(argv.clone()),
+        app::Version::Http { url, path } => How::Http { url: url.clone(), path: path.clone() },
+    };
+    Version { how, interval: config.app.interval, timeout: config.app.timeout, client: outside.http.clone() }
+}
+
+fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine::Config {
+    let info = |source: &Source| {
+        let reference = source.reference();
+        let external = config.sources.iter().any(|s| s.common().reference == reference && s.common().external);
+        engine::SourceInfo { source: reference, external, names: source.names() }
+    };
+    let budget = &config.rollback.budget;
+    engine::Config {
+        app: config.app.name.clone(),
+        host: host.to_string(),
+        rules: config.rules.clone(),
+        sources: sources.iter().map(info).collect(),
+        channels: config.channels.iter().map(|c| c.subscription().clone()).collect(),
+        rollback: settings(config),
+        capped: cap(systemd::is_service()),
+        steps: config.rollback.steps.iter().map(|s| s.step.name.clone()).collect(),
+        obstacles: Vec::new(),
+        probes: config.rollback.verify.probes.iter().map(|p| p.value.clone()).collect(),
+        budgets: (budget.decide, budget.execute, budget.verify),
+        watch: config.watch.clone(),
+        look_back: config.store.look_back,
+        limits: Limits { keep: config.store.keep, max_series: config.store.max_series as usize, ..Limits::default() },
+        evidence: config.state.join("evidence").display().to_string(),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let rollback = &config.rollback;
+    // What a rule takes to leave its level is what a recovery takes to be believed.
+    let longest = |keeps: &mut dyn Iterator<Item = Span>| keeps.max().unwrap_or(Span::ZERO);
+    let keeps = &mut config
+        .rules
+        .iter()
+        .filter_map(|r| r.rollback.as_ref().map(|_| r.critical.as_ref().map_or(Span::ZERO, |c| c.keep)));
+    let within = rollback.verify.within;
+    Settings {
+        mode: match rollback.mode.value {
+            Written::Observe => Mode::Observe,
+            Written::Ask => Mode::Ask,
+            Written::Auto => Mode::Auto,
+        },
+        ask_within: rollback.ask.within,
+        ask_otherwise_roll_back: rollback.ask.otherwise == Otherwise::RollBack,
+        notice: rollback.notice,
+        verify_within: within,
+        confirm: longest(keeps).min(Span(within.0 / CONFIRM_SHARE)),
+        stable_for: rollback.verify.stable_for,
+        ladder: rollback.ladder.iter().map(|r| r.value.clone()).collect(),
+    }
+}

@@ -1,0 +1,121 @@
+//! `backstop explain RULE`: what a rule judges, how, what it saw last, and why it stands where it stands.
+
+use super::out::pad;
+use super::show::{self, When};
+use super::{Context, Exit, Failure};
+use crate::engine::snapshot::{AlertView, RuleView, Snapshot};
+
+/// Explains one rule.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 shown, 2 no such rule, 3 no agent.")]
+pub struct Args {
+    /// The rule's name, as in [rule.NAME].
+    rule: String,
+}
+
+/// Asks the agent and explains.
+pub async fn run(context: &mut Context, args: &Args) -> Result<Exit, Failure> {
+    let snapshot = context.snapshot().await?;
+    let rule = find(&snapshot, &args.rule)?;
+    if context.json() {
+        context.out.json(rule);
+    } else {
+        let text = render(&snapshot, rule, &context.when(snapshot.at));
+        context.out.text(&text);
+    }
+    Ok(Exit::Good)
+}
+
+fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a RuleView, Failure> {
+    snapshot.rules.iter().find(|r| r.name == name).ok_or_else(|| {
+        let near = snapshot
+            .rules
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name)));
+        let all: Vec<&str> = snapshot.rules.iter().map(|r| r.name.as_str()).collect();
+        let help = near.map(|r| format!("did you mean {}? rules here: {}", r.name, all.join(", ")));
+        Failure::usage(format!("there is no rule {name:?}"), help)
+    })
+}
+
+/// The whole text.
+pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
+    let level = match (&rule.no_data, &rule.failed) {
+        (Some((since, why)), _) => {
+            format!("NO DATA since {}: {why}; the level stays {}", when.clock(*since), rule.level)
+        }
+        (None, Some(why)) => format!("cannot be evaluated: {why}"),
+        (None, None) => rule.level.to_string(),
+    };
+    let mut text = format!("{} of {} on {}: {level}\n", rule.name, snapshot.app, snapshot.host);
+    text += &row("judges", &rule.judges);
+    for (kind, condition) in &rule.conditions {
+        text += &row(kind, condition);
+    }
+    let last = rule.evaluated.map_or("not evaluated yet".into(), |at| format!("last {} ago", when.age(at)));
+    text += &row("evaluated", &format!("at least every {}, {last}", rule.every.human()));
+    for alert in &rule.alerts {
+        text += &explained(alert, when);
+    }
+    if !rule.recent.is_empty() {
+        text += "\nlast evaluations\n";
+    }
+    for evaluation in &rule.recent {
+        text += &format!("  {}  {}\n", evaluation.at.clock(&when.zone), evaluation.text);
+    }
+    text
+}
+
+fn explained(alert: &AlertView, when: &When) -> String {
+    let labels = show::labels(alert);
+    let state = if show::is_wrong(alert) {
+        format!("{} since {}, {}", alert.level, when.clock(alert.since), when.age(alert.since))
+    } else if alert.pending {
+        "pending: a condition holds, not yet for long enough".into()
+    } else {
+        "ok".into()
+    };
+    let mut text = format!("\n{}\n", [state, labels].join("  ").trim_end());
+    if let Some(because) = &alert.because {
+        text += &row("value", &because.to_string());
+        text += &row("held", &format!("{}, {} readings", because.held.human(), because.readings));
+        if let Some(at) = because.evidence {
+            text += &row("evidence", &format!("newest sample {}, {} ago", when.clock(at), when.age(at)));
+        }
+    }
+    if alert.due {
+        text += &row("rollback", "the criterion is due");
+    }
+    if let Some(since) = alert.missing_since {
+        text += &row("missing", &format!("nothing was seen of it since {}", when.clock(since)));
+    }
+    if !alert.confirmed {
+        text += &row("unconfirmed", "no data since the agent started; the level is the one before");
+    }
+    text
+}
+
+fn row(word: &str, text: &str) -> String {
+    format!("  {}{text}\n", pad(word, 13))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn a_rule_is_explained_with_its_figures() {
+        let snapshot = samples::in_trouble();
+        let when = When { zone: jiff::tz::TimeZone::UTC, now: snapshot.at };
+        insta::assert_snapshot!(render(&snapshot, &snapshot.rules[0], &when));
+        insta::assert_snapshot!(render(&snapshot, &snapshot.rules[2], &when));
+    }
+
+    #[test]
+    fn a_mistyped_rule_is_answered_with_the_near_one() {
+        let failure = find(&samples::quiet(), "erors").unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.help.unwrap().starts_with("did you mean errors?"));
+    }
+}

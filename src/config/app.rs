@@ -1,0 +1,285 @@
+//! `[app]`, `[agent]`, `[store]`, `[web]`: the tables that belong to no single component.
+//!
+//! Enters: a table. Leaves: a checked struct with its defaults filled in; what is wrong is in the problems and reads
+//! as its default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use serde_json_path::JsonPath;
+
+use crate::base::table::{Placed, Read, nearest};
+use crate::base::{Labels, Node, Problems, Span, Table};
+use crate::sys::http::Url;
+
+/// `[app]`.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The label `app`.
+    pub name: String,
+    /// The zone of texts and times of day.
+    pub zone: TimeZone,
+    /// How often sources look that say nothing.
+    pub interval: Span,
+    /// How long one look may take, likewise.
+    pub timeout: Span,
+    /// Added to every series and alert.
+    pub labels: Labels,
+    /// How the running version is read.
+    pub version: Option<Version>,
+}
+
+/// How the running version is read.
+#[derive(Clone, Debug)]
+pub enum Version {
+    /// The first line that a program prints.
+    Command(Vec<String>),
+    /// A place in the JSON of a page.
+    Http {
+        /// The page.
+        url: Url,
+        /// The place.
+        path: JsonPath,
+    },
+}
+
+/// `[agent]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The control socket; below the state folder or `/run/backstop` where unset.
+    pub socket: Option<PathBuf>,
+    /// The least severe lines of the agent's own log.
+    pub log: String,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// How long samples are kept. They stand in memory, so the default is two days.
+    pub keep: Span,
+    /// How far back an instant selector looks.
+    pub look_back: Span,
+    /// The most series of all sources together.
+    pub max_series: u32,
+}
+
+/// `[web]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+impl App {
+    /// What holds without the table, for the application `name`.
+    pub fn new(name: &str) -> App {
+        App {
+            name: name.into(),
+            zone: TimeZone::system(),
+            interval: Span::secs(15),
+            timeout: Span::secs(5),
+            labels: Labels::empty(),
+            version: None,
+        }
+    }
+
+    /// Reads `[app]`; `stem` names it where it does not.
+    pub fn read(node: Option<&Node>, stem: &str, problems: &mut Problems) -> App {
+        let mut app = App::new(stem);
+        let Some(mut table) = node.and_then(|n| Table::open(n, "[app]", problems)) else { return app };
+        let p = problems;
+        if let Some(name) = table.get::<Placed<String>>("name", p) {
+            if !super::check::is_name(&name.value) {
+                p.error(&name.place, format!("`{}` is no name", name.value), "a name").help(super::check::NAME_HELP);
+            }
+            app.name = name.value;
+        }
+        if let Some(zone) = table.get::<Placed<String>>("zone", p) {
+            match TimeZone::get(&zone.value) {
+                Ok(found) => app.zone = found,
+                Err(_) => {
+                    p.error(&zone.place, format!("there is no time zone `{}`", zone.value), "")
+                        .help("for example: zone = \"Europe/Berlin\"");
+                }
+            }
+        }
+        app.interval = positive(&mut table, "interval", app.interval, p);
+        app.timeout = positive(&mut table, "timeout", app.timeout, p);
+        app.labels = read_labels(&mut table, p);
+        app.version = table.node("version").and_then(|n| Version::read(n, p));
+        not_yet(&mut table, &["on_change"], p);
+        table.finish(p);
+        app
+    }
+}
+
+impl Version {
+    fn read(node: &Node, problems: &mut Problems) -> Option<Version> {
+        let mut table = Table::open(node, "`version`", problems)?;
+        not_yet(&mut table, &["series", "label", "container", "unit", "link"], problems);
+        let command: Option<Vec<String>> = table.get("command", problems);
+        let url: Option<Placed<String>> = table.get("http", problems);
+        let has_command = table.key_place("command").is_some();
+        let version = match (command, url) {
+            (Some(argv), None) if !argv.is_empty() => Some(Version::Command(argv)),
+            (Some(_), None) => {
+                problems
+                    .error(table.place(), "a command that names no program", "")
+                    .help("command = [\"/path/to/it\"]");
+                None
+            }
+            (None, Some(url)) => {
+                let path: Option<Placed<String>> = table.required("json", "\"version\"", problems);
+                Version::of_page(&url, path?, problems)
+            }
+            (Some(_), Some(_)) => {
+                problems.error(table.place(), "`command` and `http` at once", "one of them reads the version");
+                None
+            }
+            (None, None) if has_command => None,
+            (None, None) => {
+                problems
+                    .error(table.place(), "`version` does not say how it is read", "")
+                    .help("command = [\"…\"], or http = \"http://…\" with json = \"version\"");
+                None
+            }
+        };
+        table.finish(problems);
+        version
+    }
+
+    fn of_page(url: &Placed<String>, path: Placed<String>, problems: &mut Problems) -> Option<Version> {
+        let address = match crate::sys::http::address(&url.value) {
+            Ok(address) => Some(address),
+            Err((why, help)) => {
+                problems.error(&url.place, why, "an address").help(help);
+                None
+            }
+        };
+        let text = if path.value.starts_with('$') { path.value.clone() } else { format!("$.{}", path.value) };
+        match JsonPath::parse(&text) {
+            Ok(parsed) => Some(Version::Http { url: address?, path: parsed }),
+            Err(_) => {
+                problems
+                    .error(&path.place, format!("`{}` is no path", path.value), "")
+                    .help("JSONPath without the leading `$.`: build.version");
+                None
+            }
+        }
+    }
+}
+
+impl Agent {
+    /// Reads `[agent]`. Its `state` is read before all else, because `${state}` stands for it.
+    pub fn read(node: Option<&Node>, problems: &mut Problems) -> Agent {
+        let mut agent = Agent { socket: None, log: "info".into() };
+        let Some(mut table) = node.and_then(|n| Table::open(n, "[agent]", problems)) else { return agent };
+        for key in ["state", "socket"] {
+            let path: Option<Placed<PathBuf>> = table.get(key, problems);
+            let Some(path) = path else { continue };
+            if !path.value.is_absolute() {
+                problems.error(&path.place, "a relative path", "relative to where it happens to be started");
+            }
+            if key == "socket" {
+                agent.socket = Some(path.value);
+            }
+        }
+        if let Some(log) = table.get::<Placed<String>>("log", problems) {
+            const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+            if !LEVELS.contains(&log.value.as_str()) {
+                let near = nearest(&log.value, &LEVELS).map(|n| format!("did you mean \"{n}\"?"));
+                problems
+                    .error(&log.place, format!("there is no log level `{}`", log.value), "")
+                    .help(near.unwrap_or_else(|| LEVELS.join(", ")));
+            }
+            agent.log = log.value;
+        }
+        not_yet(&mut table, &["engine", "heartbeat", "memory"], problems);
+        table.finish(problems);
+        agent
+    }
+}
+
+impl Store {
+    /// Reads `[store]`.
+    pub fn read(node: Option<&Node>, problems: &mut Problems) -> Store {
+        let mut store = Store { keep: Span::hours(48), look_back: Span::mins(5), max_series: 20_000 };
+        let Some(mut table) = node.and_then(|n| Table::open(n, "[store]", problems)) else { return store };
+        store.keep = positive(&mut table, "keep", store.keep, problems);
+        store.look_back = positive(&mut table, "look_back", store.look_back, problems);
+        let most = table.get::<Placed<u32>>("max_series", problems);
+        if let Some(most) = most {
+            if !(100..=2_000_000).contains(&most.value) {
+                problems.error(&most.place, "a store holds 100 to 2000000 series", "out of range");
+            }
+            store.max_series = most.value;
+        }
+        not_yet(&mut table, &["disk", "min_free"], problems);
+        table.finish(problems);
+        store
+    }
+}
+
+impl Web {
+    /// Reads `[web]`.
+    pub fn read(node: Option<&Node>, problems: &mut Problems) -> Web {
+        let mut web = Web { listen: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 9477) };
+        let Some(mut table) = node.and_then(|n| Table::open(n, "[web]", problems)) else { return web };
+        if let Some(listen) = table.get::<Placed<String>>("listen", problems) {
+            match listen.value.parse::<SocketAddr>() {
+                Ok(address) if address.ip().is_loopback() => web.listen = address,
+                Ok(_) => {
+                    problems
+                        .error(&listen.place, "listening beyond this host needs a token", "anybody could ask")
+                        .help("tokens are not in this version: listen on 127.0.0.1 and put a proxy before it");
+                }
+                Err(_) => {
+                    problems
+                        .error(&listen.place, format!("`{}` is no address to listen on", listen.value), "")
+                        .help("for example: listen = \"127.0.0.1:9477\"");
+                }
+            }
+        }
+        not_yet(&mut table, &["url", "token", "tls"], problems);
+        table.finish(problems);
+        web
+    }
+}
+
+/// Refuses keys that the grammar has and this version has not.
+fn not_yet(table: &mut Table<'_>, keys: &[&str], problems: &mut Problems) {
+    for key in keys {
+        if let Some(place) = table.key_place(key) {
+            problems
+                .error(place, format!("unknown key `{key}`"), "would have no effect")
+                .help(format!("`{key}` is not in this version"));
+            table.node(key);
+        }
+    }
+}
+
+fn positive(table: &mut Table<'_>, key: &str, default: Span, problems: &mut Problems) -> Span {
+    let Some(span) = table.get::<Placed<Span>>(key, problems) else { return default };
+    if span.value <= Span::ZERO {
+        problems.error(&span.place, format!("`{key}` is longer than nothing"), "too short");
+        return default;
+    }
+    span.value
+}
+
+fn read_labels(table: &mut Table<'_>, problems: &mut Problems) -> Labels {
+    let Some(mut labels) = table.node("labels").and_then(|n| Table::open(n, "`labels`", problems)) else {
+        return Labels::empty();
+    };
+    let mut pairs = Vec::new();
+    for entry in labels.rest() {
+        let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !word || entry.key.is_empty() || entry.key.starts_with(|c: char| c.is_ascii_digit()) {
+            problems.error(&entry.place, format!("`{}` is no name of a label", entry.key), "letters, digits and `_`");
+        } else if let Some(value) = String::read(&entry.node, problems) {
+            pairs.push((entry.key.as_str(), value));
+        }
+    }
+    Labels::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
+}

@@ -1,0 +1,977 @@
+//! Pure: owns the memory of the store, evaluates, routes to the machines, and returns their effects.
+//!
+//! Driven alike by the agent, a simulation and a test: `step(now, input) -> effects`. It only routes; if it
+//! knew a threshold, the design would have leaked. Within a step, all at one `now`: the batch is appended, due
+//! rules are evaluated, their machines run, and what they produce is appended. The first effect, if anything
+//! happened that must be remembered, is [`Effect::Journal`]; the others are performed when that is durable.
+
+pub mod command;
+mod judge;
+pub mod snapshot;
+pub mod state;
+mod stories;
+mod view;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Batch, Id, Labels, Level, Outcome, Sample, SourceRef, Span, Timestamp};
+use crate::notify::outbox::{Receipt, Sending};
+use crate::notify::story::{EventKind, Notice};
+use crate::notify::subscription::Subscription;
+use crate::rollback::guard::Guard;
+use crate::rollback::machine::{
+    self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
+};
+use crate::rule::{Change, Rule};
+use crate::store::{Limits, Store};
+use crate::watch;
+
+use command::{Command, Reply};
+use judge::Judge;
+pub use state::{Event, State};
+
+/// Everything the engine is configured with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The application.
+    pub app: String,
+    /// The host's name.
+    pub host: String,
+    /// How it is judged.
+    pub rules: Vec<Rule>,
+    /// What is looked at.
+    pub sources: Vec<SourceInfo>,
+    /// Who hears of it.
+    pub channels: Vec<Subscription>,
+    /// The way back.
+    pub rollback: rollback::Settings,
+    /// A more careful mode than configured, and why.
+    pub capped: Option<(Mode, String)>,
+    /// The steps, as people read them.
+    pub steps: Vec<String>,
+    /// Why the steps could not run, whatever else happens.
+    pub obstacles: Vec<String>,
+    /// The sources that verify a rollback; all of the application's own where empty.
+    pub probes: Vec<SourceRef>,
+    /// How long deciding, executing and verifying should take at most.
+    pub budgets: (Span, Span, Span),
+    /// The watch.
+    pub watch: watch::Settings,
+    /// How far back an instant selector looks.
+    pub look_back: Span,
+    /// Limits of the store.
+    pub limits: Limits,
+    /// Where the evidence of a run is kept, for messages.
+    pub evidence: String,
+}
+
+/// What the engine knows of a source.
+#[derive(Clone, Debug)]
+pub struct SourceInfo {
+    /// Its kind and name.
+    pub source: SourceRef,
+    /// Not ours: its trouble never rolls anything back.
+    pub external: bool,
+    /// Metric names that exist from the start.
+    pub names: Vec<&'static str>,
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// A look at a target.
+    Batch(Batch),
+    /// Time passed.
+    Tick,
+    /// A delivery was tried.
+    Receipt(Receipt),
+    /// The executor's journal, as read now.
+    Execution {
+        /// The execution's name.
+        execution: String,
+        /// Its process, while it lives.
+        pid: Option<u32>,
+        /// The steps that began.
+        steps: Vec<StepSeen>,
+        /// How it ended, once it has.
+        end: Option<ExecutionEnd>,
+    },
+    /// The running version was read.
+    Version(Result<String, String>),
+    /// Somebody wants something; the reply goes to `ticket`.
+    Command {
+        /// Where the reply goes.
+        ticket: u64,
+        /// What is wanted.
+        command: Command,
+    },
+    /// The wall clock was set.
+    ClockStepped {
+        /// By how much.
+        by: Span,
+    },
+    /// A new configuration; it was checked before.
+    Reload(Box<Config>),
+    /// The journal can, or cannot, be written.
+    Degraded(Option<String>),
+    /// The agent begins.
+    Started {
+        /// Its version.
+        version: String,
+    },
+    /// The agent ends.
+    Stopping,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Make these durable, before anything else of this step is done.
+    Journal(Vec<Event>),
+    /// Try a delivery.
+    Deliver(Box<Sending>),
+    /// Have one rung executed: write the request, start the executor. Doing it again changes nothing.
+    Execute(Box<Execution>),
+    /// Leave word that an execution should stop between two steps.
+    StopExecution(String),
+    /// Keep the evidence of a run.
+    Evidence {
+        /// The run's short name.
+        run: String,
+        /// The content, JSON.
+        content: String,
+    },
+    /// Answer a command.
+    Reply {
+        /// Whose.
+        ticket: u64,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// One rung for the executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    /// Its name.
+    pub execution: String,
+    /// The run.
+    pub run: Id,
+    /// The sealed plan's hash.
+    pub plan: String,
+    /// The rung.
+    pub rung: String,
+    /// The criterion's rule, or who wanted it.
+    pub criterion: String,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+    /// Why, as people read it.
+    pub reason: String,
+    /// The run's short name.
+    pub run_short: String,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+}
+
+/// The pure core.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    store: Store,
+    judges: Vec<Judge>,
+    state: State,
+    targets: BTreeMap<(SourceRef, String), Target>,
+    version: Option<(Timestamp, Result<String, String>)>,
+    executing: Option<(String, Option<u32>, Vec<StepSeen>)>,
+    degraded: Option<String>,
+    observed_saved: Timestamp,
+    own_written: Timestamp,
+    started: Timestamp,
+    random: u128,
+    counts: Counts,
+}
+
+/// A target as last seen.
+#[derive(Clone, Debug)]
+struct Target {
+    external: bool,
+    good: bool,
+    failure: Option<String>,
+    last: Timestamp,
+}
+
+/// What happened in this life, for the agent's own metrics.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    batches: u64,
+    samples: u64,
+    refused: u64,
+    evaluations: u64,
+    transitions: u64,
+    events: u64,
+    steps: u64,
+}
+
+/// How often the engine writes its own series, at least.
+const OWN_EVERY: Span = Span::secs(15);
+
+/// How often the coverage of a watch is journaled.
+const OBSERVED_EVERY: Span = Span::mins(5);
+
+impl Engine {
+    /// An engine with what the journal holds. `seed` feeds the random tails of identities.
+    pub fn new(config: Config, state: State, now: Timestamp, seed: u128) -> Engine {
+        let mut store = Store::new(config.limits.clone());
+        for source in &config.sources {
+            store.declare(&source.source, source.names.iter().copied());
+        }
+        let mut judges: Vec<Judge> = config.rules.iter().map(|r| Judge::new(r.clone(), now)).collect();
+        for judge in &mut judges {
+            for (key, s) in state.alerts.get(&judge.rule.name).into_iter().flatten() {
+                let alert = crate::rule::Alert::restored(s.labels.clone(), s.level, s.since, s.due, s.because.clone());
+                judge.alerts.insert(*key, alert);
+            }
+            if let Some(live) = state.watches.live() {
+                let observed = live.observed.get(&judge.rule.name).copied().unwrap_or(Span::ZERO);
+                judge.begin_watch(now, observed);
+            }
+        }
+        Engine {
+            config,
+            store,
+            judges,
+            state,
+            targets: BTreeMap::new(),
+            version: None,
+            executing: None,
+            degraded: None,
+            observed_saved: now,
+            own_written: now - OWN_EVERY,
+            started: now,
+            random: seed,
+            counts: Counts::default(),
+        }
+    }
+
+    /// One step: what follows from `input` at `now`. Effects are in the order they are to be done.
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        self.counts.steps += 1;
+        let mut out = Out::default();
+        self.take_in(now, input, &mut out);
+        self.store.retain(now);
+        self.evaluate_due(now, &mut out);
+        self.run_machines(now, &mut out);
+        self.write_own(now, &mut out);
+        out.effects.extend(self.state.outbox.take_due(now).into_iter().map(|s| Effect::Deliver(Box::new(s))));
+        self.counts.events += out.events.len() as u64;
+        if !out.events.is_empty() {
+            out.effects.insert(0, Effect::Journal(out.events));
+        }
+        out.effects
+    }
+
+    /// When a step is needed even if nothing comes in.
+    pub fn next_deadline(&self, now: Timestamp) -> Timestamp {
+        let own = self.own_written + OWN_EVERY;
+        let judges = self.judges.iter().map(Judge::due_at);
+        let machines = [
+            self.state.outbox.next_deadline(now),
+            self.state.watches.deadline(&self.config.watch),
+            self.state.rollbacks.deadline(&self.settings()),
+        ];
+        judges.chain(machines.into_iter().flatten()).chain([own]).min().unwrap_or(own)
+    }
+
+    /// What is journaled, for a snapshot of the journal.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The store, for those who read it.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The execution whose journal is to be read, if one is under way.
+    pub fn execution(&self) -> Option<&str> {
+        self.state.rollbacks.open().and_then(rollback::Run::execution)
+    }
+
+    /// The execution that is under way, to be asked for again after a restart.
+    pub fn pending_execution(&self) -> Option<Execution> {
+        self.state.rollbacks.open().and_then(execution_of)
+    }
+
+    /// Whether somebody waits for the running version: during a watch, a verification, or before the first.
+    pub fn wants_version(&self) -> bool {
+        self.state.watches.open().is_some() || self.version.is_none()
+    }
+
+    fn take_in(&mut self, now: Timestamp, input: Input, out: &mut Out) {
+        match input {
+            Input::Batch(batch) => self.take_batch(now, &batch),
+            Input::Tick => {}
+            Input::Receipt(receipt) => {
+                for event in self.state.outbox.receipt(&receipt) {
+                    self.record(Event::Delivery(event), out);
+                }
+            }
+            Input::Execution { execution, pid, steps, end } => {
+                self.take_execution(now, &execution, pid, steps, end, out);
+            }
+            Input::Version(version) => self.version = Some((now, version)),
+            Input::Command { ticket, command } => {
+                let reply = self.command(now, command, out);
+                out.effects.push(Effect::Reply { ticket, reply });
+            }
+            Input::ClockStepped { by } => self.take_clock_step(now, by, out),
+            Input::Reload(config) => self.reload(now, *config, out),
+            Input::Degraded(why) => self.take_degraded(now, why, out),
+            Input::Started { version } => {
+                self.record(Event::Started { at: now, version }, out);
+                for event in self.state.outbox.retire(&self.config.channels, now) {
+                    self.record(Event::Delivery(event), out);
+                }
+                self.end_alerts_of_removed_rules(now, out);
+                out.effects.extend(self.pending_execution().map(|e| Effect::Execute(Box::new(e))));
+            }
+            Input::Stopping => {
+                self.save_observed(now, out);
+                self.record(Event::Stopped { at: now }, out);
+            }
+        }
+    }
+
+    fn take_batch(&mut self, now: Timestamp, batch: &Batch) {
+        self.counts.batches += 1;
+        self.counts.samples += batch.samples.len() as u64;
+        let appended = self.store.append(batch);
+        self.counts.refused += appended.refused;
+        let external = self.config.sources.iter().any(|s| s.source == batch.source && s.external);
+        let failure = match &batch.outcome {
+            Outcome::Good => None,
+            Outcome::Failed(failure) => Some(failure.to_string()),
+        };
+        let target = Target { external, good: failure.is_none(), failure, last: now };
+        self.targets.insert((batch.source.clone(), batch.instance.clone()), target);
+        for judge in &mut self.judges {
+            judge.delivered(appended.target, appended.events, &self.store, now);
+        }
+    }
+
+    fn take_execution(
+        &mut self,
+        now: Timestamp,
+        execution: &str,
+        pid: Option<u32>,
+        steps: Vec<StepSeen>,
+        end: Option<ExecutionEnd>,
+        out: &mut Out,
+    ) {
+        let settings = self.settings();
+        let events = self.state.rollbacks.on_execution(now, &settings, execution, steps.clone(), end);
+        self.executing = Some((execution.to_string(), pid, steps));
+        self.take_rollback_events(now, events, out);
+    }
+
+    fn take_clock_step(&mut self, now: Timestamp, by: Span, out: &mut Out) {
+        self.store.shift(by);
+        self.judges.iter_mut().for_each(|j| j.shift(by));
+        self.targets.values_mut().for_each(|t| t.last += by);
+        self.started += by;
+        self.own_written += by;
+        self.observed_saved += by;
+        if let Some((at, _)) = &mut self.version {
+            *at += by;
+        }
+        self.record(Event::ClockStepped { at: now, by }, out);
+    }
+
+    fn take_degraded(&mut self, now: Timestamp, why: Option<String>, out: &mut Out) {
+        let was = std::mem::replace(&mut self.degraded, why.clone());
+        let notice = match (was, why) {
+            (None, Some(why)) => stories::degraded(self, now, &why),
+            (Some(_), None) => stories::no_longer_degraded(self, now),
+            _ => return,
+        };
+        self.tell(now, notice, out);
+    }
+
+    fn reload(&mut self, now: Timestamp, config: Config, out: &mut Out) {
+        let mut old: BTreeMap<String, Judge> =
+            std::mem::take(&mut self.judges).into_iter().map(|j| (j.rule.name.clone(), j)).collect();
+        self.judges = config
+            .rules
+            .iter()
+            .map(|rule| {
+                let mut judge = Judge::new(rule.clone(), now);
+                if let Some(old) = old.remove(&rule.name) {
+                    judge.inherit(old);
+                } else if self.state.watches.live().is_some() {
+                    judge.begin_watch(now, Span::ZERO);
+                }
+                judge
+            })
+            .collect();
+        for source in &config.sources {
+            self.store.declare(&source.source, source.names.iter().copied());
+        }
+        self.store.set_limits(config.limits.clone());
+        self.targets.retain(|(source, _), _| config.sources.iter().any(|s| s.source == *source));
+        self.config = config;
+        for event in self.state.outbox.retire(&self.config.channels, now) {
+            self.record(Event::Delivery(event), out);
+        }
+        self.end_alerts_of_removed_rules(now, out);
+    }
+
+    /// Names are identities: the alerts of a rule that is not there any more end as gone.
+    fn end_alerts_of_removed_rules(&mut self, now: Timestamp, out: &mut Out) {
+        let removed: Vec<(String, Labels, Level, bool, crate::base::Because)> = self
+            .state
+            .alerts
+            .iter()
+            .filter(|(rule, _)| !self.judges.iter().any(|j| j.rule.name == **rule))
+            .flat_map(|(rule, of)| {
+                of.values().map(|s| (rule.clone(), s.labels.clone(), s.level, s.due, s.because.clone()))
+            })
+            .collect();
+        for (rule, labels, from, due, because) in removed {
+            if due {
+                let change = Change::Criterion {
+                    rule: rule.clone(),
+                    labels: labels.clone(),
+                    due: false,
+                    at: now,
+                    because: because.clone(),
+                };
+                self.take_change(now, change, out);
+            }
+            if from > Level::Ok {
+                let t = crate::rule::Transition { rule, labels, from, to: Level::Ok, at: now, because, gone: true };
+                self.take_change(now, Change::Level(t), out);
+            }
+        }
+    }
+
+    /// Rules that judge others come last, so that they see what those said in the same step.
+    fn evaluate_due(&mut self, now: Timestamp, out: &mut Out) {
+        // While a deployment settles its downtime is planned, and nothing is judged but the agent itself.
+        let settling = self.state.watches.settling().is_some();
+        for last in [false, true] {
+            let mut changed = false;
+            for i in 0..self.judges.len() {
+                let judge = &mut self.judges[i];
+                if judge.reads_rules != last || judge.due_at() > now || (settling && !last) {
+                    continue;
+                }
+                let had_data = judge.no_data.is_none();
+                self.counts.evaluations += 1;
+                let changes = judge.evaluate(&self.store, self.config.look_back, now);
+                changed |= !changes.is_empty() || had_data != self.judges[i].no_data.is_none();
+                for change in changes {
+                    self.take_change(now, change, out);
+                }
+            }
+            if changed && !last {
+                self.own_written = now - OWN_EVERY;
+                self.write_own(now, out);
+            }
+        }
+        if settling {
+            self.judges.iter_mut().filter(|j| !j.reads_rules && j.due_at() <= now).for_each(|j| j.postpone(now));
+        }
+    }
+
+    fn take_change(&mut self, now: Timestamp, change: Change, out: &mut Out) {
+        self.counts.transitions += 1;
+        let live = self.state.watches.live().map(|d| d.id.clone());
+        match &change {
+            Change::Level(t) => {
+                let before = self.state.incidents.of_rule(&t.rule).cloned();
+                let random = self.random();
+                let (events, reason) = self.state.incidents.on(t, random);
+                self.record(Event::Rule(change.clone()), out);
+                for event in events {
+                    self.record(Event::Incident(event), out);
+                }
+                if let (Some(id), true) = (live, t.to > Level::Ok) {
+                    let event = watch::Event::Alerted { id, rule: t.rule.clone(), level: t.to };
+                    self.record(Event::Watch(event), out);
+                }
+                if let Some(reason) = reason {
+                    let notice = stories::alert(self, t, reason, before.as_ref());
+                    self.tell(now, notice, out);
+                }
+            }
+            Change::Criterion { rule, due, .. } => {
+                if let (Some(id), true) = (live, *due) {
+                    self.record(Event::Watch(watch::Event::CriterionDue { id, rule: rule.clone() }), out);
+                }
+                self.record(Event::Rule(change.clone()), out);
+            }
+        }
+    }
+
+    fn run_machines(&mut self, now: Timestamp, out: &mut Out) {
+        for event in self.state.outbox.overdue(now) {
+            self.record(Event::Delivery(event), out);
+        }
+        let any_due = self.state.alerts.values().flat_map(|a| a.values()).any(|s| s.due);
+        if any_due || self.state.rollbacks.open().is_some() {
+            let situation = self.situation(now);
+            let (settings, random) = (self.settings(), self.random());
+            let events = self.state.rollbacks.step(&situation, &settings, random);
+            self.take_rollback_events(now, events, out);
+        }
+        let Some(open) = self.state.watches.open() else { return };
+        if open.t0.is_some() && now - self.observed_saved >= OBSERVED_EVERY {
+            self.save_observed(now, out);
+        }
+        if self.state.watches.deadline(&self.config.watch).is_some_and(|at| at <= now)
+            || self.state.watches.open().is_some_and(|d| d.rollback.is_some())
+        {
+            self.end_watch_if_due(now, out);
+        }
+    }
+
+    fn end_watch_if_due(&mut self, now: Timestamp, out: &mut Out) {
+        let standing = self.standing();
+        if self.state.watches.step(now, &standing, &self.config.watch).is_empty() {
+            return;
+        }
+        // The verdict counts up to this moment.
+        self.save_observed(now, out);
+        let standing = self.standing();
+        for event in self.state.watches.step(now, &standing, &self.config.watch) {
+            self.take_watch_event(now, event, out);
+        }
+    }
+
+    fn take_watch_event(&mut self, now: Timestamp, event: watch::Event, out: &mut Out) {
+        self.record(Event::Watch(event.clone()), out);
+        if let watch::Event::Live { at, .. } = &event {
+            let at = *at;
+            self.judges.iter_mut().for_each(|j| j.begin_watch(at, Span::ZERO));
+            self.observed_saved = at;
+        }
+        if let Some(notice) = stories::deployment(self, &event) {
+            self.tell(now, notice, out);
+        }
+    }
+
+    fn take_rollback_events(&mut self, now: Timestamp, events: Vec<rollback::Event>, out: &mut Out) {
+        for event in events {
+            self.record(Event::Rollback(event.clone()), out);
+            match &event {
+                rollback::Event::Executing { run, .. } => self.begin_execution(run, out),
+                rollback::Event::Stopping { run, .. } => {
+                    let execution = self.state.rollbacks.get(run).and_then(|r| r.execution().map(String::from));
+                    out.effects.extend(execution.map(Effect::StopExecution));
+                }
+                rollback::Event::Ended { run, outcome, .. } => {
+                    let begun = self.state.rollbacks.get(run).filter(|r| r.started.is_some());
+                    if let Some(run) = begun {
+                        let (id, short, word) = (run.deployment.clone(), run.short(), outcome.word());
+                        let event = watch::Event::Rollback { id, run: short, outcome: Some(word.into()) };
+                        self.record(Event::Watch(event), out);
+                    }
+                }
+                _ => {}
+            }
+            if let Some(notice) = stories::rollback(self, &event) {
+                self.tell(now, notice, out);
+            }
+        }
+    }
+
+    fn begin_execution(&mut self, run: &Id, out: &mut Out) {
+        let Some(run) = self.state.rollbacks.get(run) else { return };
+        let first = run.begun == 1;
+        let (id, short) = (run.deployment.clone(), run.short());
+        let execution = execution_of(run);
+        if first {
+            self.record(Event::Watch(watch::Event::Rollback { id, run: short.clone(), outcome: None }), out);
+            out.effects.push(Effect::Evidence { run: short, content: view::evidence(self) });
+        }
+        self.executing = None;
+        out.effects.extend(execution.map(|e| Effect::Execute(Box::new(e))));
+    }
+
+    fn command(&mut self, now: Timestamp, command: Command, out: &mut Out) -> Reply {
+        if let Some(why) = &self.degraded
+            && !matches!(command, Command::TestAlert { .. })
+        {
+            return Reply::refused(
+                format!("the journal cannot be written ({why}); nothing is accepted that could not be remembered"),
+                "free space or mend the disk under the state folder; the agent goes on by itself",
+            );
+        }
+        match command {
+            Command::DeployStart { version, previous, plan, live, force, by } => {
+                self.deploy_start(now, version, previous, plan, live, force, by, out)
+            }
+            Command::DeployComplete { .. } => self.deploy_complete(now, out),
+            Command::RollbackStart { by, reason, overrides } => {
+                let mut guards = Vec::new();
+                for name in overrides {
+                    match Guard::named(&name) {
+                        Some(guard) => guards.push(guard),
+                        None => {
+                            return Reply::refused(
+                                format!("no guard is called `{name}`"),
+                                "older-than-deployment, blind-observer",
+                            );
+                        }
+                    }
+                }
+                let approval = Approval { by, reason: Some(reason), at: now };
+                let (situation, settings, random) = (self.situation(now), self.settings(), self.random());
+                match self.state.rollbacks.start(&situation, &settings, approval, guards, random) {
+                    Ok(events) => self.replied(now, events, "the rollback begins", out),
+                    Err((why, help)) => Reply::refused(why, help),
+                }
+            }
+            Command::RollbackApprove { run, by, reason } => {
+                let situation = self.situation(now);
+                match self.state.rollbacks.approve(&situation, run, Approval { by, reason, at: now }) {
+                    Ok(events) => self.replied(now, events, "approved; the rollback begins", out),
+                    Err(why) => Reply::refused(why, "backstop rollback status"),
+                }
+            }
+            Command::RollbackDeny { run, by, reason } => match self.state.rollbacks.deny(now, run, by, reason) {
+                Ok(events) => {
+                    self.replied(now, events, "denied; nothing is run, and this criterion does not ask again", out)
+                }
+                Err(why) => Reply::refused(why, "backstop rollback status"),
+            },
+            Command::RollbackStop { run, by, reason } => match self.state.rollbacks.stop(now, run, by, reason) {
+                Ok(events) => self.replied(now, events, "it stops; a step that is running is finished first", out),
+                Err(why) => Reply::refused(why, "backstop rollback status"),
+            },
+            Command::TestAlert { channel, .. } => self.test_alert(now, channel, out),
+        }
+    }
+
+    fn replied(&mut self, now: Timestamp, events: Vec<rollback::Event>, text: &str, out: &mut Out) -> Reply {
+        self.take_rollback_events(now, events, out);
+        let run = self.state.rollbacks.last().map(|r| format!("{}: ", r.short())).unwrap_or_default();
+        Reply::done(format!("{run}{text}"))
+    }
+
+    fn deploy_start(
+        &mut self,
+        now: Timestamp,
+        version: String,
+        previous: Option<String>,
+        plan: Option<String>,
+        live: bool,
+        force: bool,
+        by: String,
+        out: &mut Out,
+    ) -> Reply {
+        if let Some(run) = self.state.rollbacks.open() {
+            return Reply::refused(
+                format!("{} is under way", run.short()),
+                "wait for its end, or stop it: backstop rollback stop",
+            );
+        }
+        if self.state.watches.is_known_bad(&version) && !force {
+            return Reply::refused(
+                format!("{version} was rolled back before"),
+                format!("deploy another version, or say so: backstop deploy start --version {version} --force"),
+            );
+        }
+        let previous = previous.or_else(|| self.state.watches.running().map(String::from));
+        let random = self.random();
+        let deployment = watch::Deployment {
+            id: Id::new(now, random),
+            version: version.clone(),
+            previous: previous.clone(),
+            plan,
+            announced: now,
+            by,
+            t0: None,
+            observed: BTreeMap::new(),
+            observed_until: None,
+            alerted: BTreeMap::new(),
+            criteria: Vec::new(),
+            rollback: None,
+            verdict: None,
+        };
+        let id = deployment.id.clone();
+        for event in self.state.watches.announce(deployment, &self.standing(), &self.config.watch) {
+            self.take_watch_event(now, event, out);
+        }
+        let before = previous.map_or("version before unknown".to_string(), |p| format!("before: {p}"));
+        if live {
+            let event = watch::Event::Live { id, t0: now, at: now, ran_out: false };
+            self.take_watch_event(now, event, out);
+            return Reply::done(format!("{version} is live ({before}); the watch begins"));
+        }
+        Reply::done(format!(
+            "{version} is announced ({before}); say when it is live, within {}: backstop deploy complete",
+            self.config.watch.settle.human()
+        ))
+    }
+
+    fn deploy_complete(&mut self, now: Timestamp, out: &mut Out) -> Reply {
+        let Some(open) = self.state.watches.settling() else {
+            return Reply::refused(
+                "no deployment is announced and not live yet",
+                "announce it first: backstop deploy start --version VERSION",
+            );
+        };
+        let (id, version) = (open.id.clone(), open.version.clone());
+        self.take_watch_event(now, watch::Event::Live { id, t0: now, at: now, ran_out: false }, out);
+        Reply::done(format!("{version} is live; the watch begins, verdict in {}", self.config.watch.verdict.human()))
+    }
+
+    fn test_alert(&mut self, now: Timestamp, channel: Option<String>, out: &mut Out) -> Reply {
+        let wanted: Vec<Subscription> = self
+            .config
+            .channels
+            .iter()
+            .filter(|c| {
+                channel.as_ref().is_none_or(|name| c.name == *name || c.name.split('/').next_back() == Some(name))
+            })
+            .cloned()
+            .collect();
+        if wanted.is_empty() {
+            let known: Vec<&str> = self.config.channels.iter().map(|c| c.name.as_str()).collect();
+            return Reply::refused("no such channel", format!("channels: {}", known.join(", ")));
+        }
+        let mut deliveries = Vec::new();
+        for subscription in wanted {
+            let notice = stories::test(self, now, &subscription.name);
+            let random = self.random();
+            // A test asks whether messages arrive, not whether this one is wanted.
+            let to_it = Subscription { events: EventKind::ALL.into(), ..subscription };
+            for event in self.state.outbox.decide(std::slice::from_ref(&to_it), &notice, now, random) {
+                if let crate::notify::outbox::Event::Decided { delivery } = &event {
+                    deliveries.push(delivery.id.to_string());
+                }
+                self.record(Event::Delivery(event), out);
+            }
+        }
+        Reply::Done { text: format!("{} test messages are on their way", deliveries.len()), deliveries }
+    }
+
+    /// Decides who hears of it, and journals the deliveries.
+    fn tell(&mut self, now: Timestamp, notice: Notice, out: &mut Out) {
+        let random = self.random();
+        for event in self.state.outbox.decide(&self.config.channels, &notice, now, random) {
+            self.record(Event::Delivery(event), out);
+        }
+    }
+
+    fn record(&mut self, event: Event, out: &mut Out) {
+        self.state.apply(&event);
+        out.events.push(event);
+    }
+
+    fn save_observed(&mut self, now: Timestamp, out: &mut Out) {
+        self.observed_saved = now;
+        let Some(live) = self.state.watches.live() else { return };
+        let observed = self.judges.iter().map(|j| (j.rule.name.clone(), j.observed)).collect();
+        let event = watch::Event::Observed { id: live.id.clone(), observed, at: now };
+        self.record(Event::Watch(event), out);
+    }
+
+    /// The settings in force: the configured mode, unless something caps it.
+    fn settings(&self) -> rollback::Settings {
+        let mut settings = self.config.rollback.clone();
+        if let Some((cap, _)) = &self.config.capped {
+            settings.mode = settings.mode.min(*cap);
+        }
+        settings
+    }
+
+    fn situation(&self, now: Timestamp) -> Situation {
+        let deployed = self.state.watches.live().map(|d| Deployed {
+            id: d.id.clone(),
+            version: d.version.clone(),
+            previous: d.previous.clone(),
+            plan: d.plan.clone(),
+            announced: d.announced,
+        });
+        let outside: Vec<bool> = self.targets.values().filter(|t| t.external).map(|t| t.good).collect();
+        Situation {
+            now,
+            degraded: self.degraded.clone(),
+            deployed,
+            due: self.due(),
+            unconfirmed: self.unconfirmed(),
+            outside: (outside.len(), outside.iter().filter(|good| !**good).count()),
+            health: self.health(),
+        }
+    }
+
+    fn due(&self) -> Vec<Due> {
+        let mut due = Vec::new();
+        for judge in &self.judges {
+            let Some(criterion) = &judge.rule.rollback else { continue };
+            for alert in judge.alerts.values().filter(|a| a.is_due() && a.is_confirmed()) {
+                let Some(because) = alert.last().cloned() else { continue };
+                due.push(Due {
+                    rule: judge.rule.name.clone(),
+                    labels: alert.labels().clone(),
+                    because,
+                    bad_since: alert.bad_since().unwrap_or(alert.level().1),
+                    mode: criterion.mode.as_deref().and_then(Mode::named),
+                    rung: criterion.rung.clone(),
+                });
+            }
+        }
+        due
+    }
+
+    fn unconfirmed(&self) -> Vec<String> {
+        let waits = |j: &&Judge| j.alerts.values().any(|a| a.is_due() && !a.is_confirmed());
+        self.judges.iter().filter(waits).map(|j| j.rule.name.clone()).collect()
+    }
+
+    fn health(&self) -> Health {
+        let Some(since) = self.state.rollbacks.open().and_then(|r| r.executed) else { return Health::default() };
+        let mut health = Health::default();
+        for judge in self.judges.iter().filter(|j| j.rule.rollback.is_some()) {
+            let name = &judge.rule.name;
+            let fresh = |a: &crate::rule::Alert| a.last().and_then(|b| b.evidence).is_some_and(|e| e > since);
+            let worst = judge.alerts.values().max_by_key(|a| a.level().0);
+            match worst {
+                Some(alert) if alert.level().0 > Level::Ok || alert.is_due() => {
+                    let why = alert.last().map_or_else(String::new, |b| format!(": {b}"));
+                    health.bad.push(format!("{name}{why}"));
+                }
+                Some(alert) if judge.no_data.is_none() && judge.alerts.values().any(fresh) => {
+                    let value = alert.last().and_then(|b| b.value).map_or_else(String::new, |v| format!(" {v}"));
+                    health.good.push(format!("{name}{value}"));
+                }
+                _ => health.unseen.push(name.clone()),
+            }
+        }
+        for ((source, _), target) in &self.targets {
+            let wanted = match self.config.probes.is_empty() {
+                true => !target.external,
+                false => self.config.probes.contains(source),
+            };
+            match (wanted, target.last > since, target.good) {
+                (false, ..) => {}
+                (true, false, _) => health.waiting += 1,
+                (true, true, true) => health.succeeding += 1,
+                (true, true, false) => health.failing.push(source.to_string()),
+            }
+        }
+        health.running = self.version.as_ref().map(|(at, version)| match *at > since {
+            true => version.clone(),
+            false => Err("not read yet".into()),
+        });
+        health
+    }
+
+    fn standing(&self) -> watch::Standing {
+        let of = |level: Level| {
+            let judges = self.judges.iter().filter(|j| j.level() == level && !j.reads_rules);
+            judges.map(|j| j.rule.name.clone()).collect::<Vec<_>>()
+        };
+        let seen = |j: &&Judge| !j.reads_rules && (j.evaluated.is_some() || j.no_data.is_some());
+        watch::Standing {
+            critical: of(Level::Critical),
+            warning: of(Level::Warning),
+            rollback_open: self.state.rollbacks.open().is_some_and(|r| r.started.is_some()),
+            rules: self.judges.iter().filter(seen).map(|j| j.rule.name.clone()).collect(),
+        }
+    }
+
+    /// Appends the series that the engine itself writes.
+    fn write_own(&mut self, now: Timestamp, _: &mut Out) {
+        if now - self.own_written < OWN_EVERY {
+            return;
+        }
+        self.own_written = now;
+        let sample = |labels: Labels, value: f64| Sample { labels, value, at: None };
+        let (mut alerts, mut levels, mut no_data) = (Vec::new(), Vec::new(), Vec::new());
+        for judge in self.judges.iter().filter(|j| !j.reads_rules) {
+            let rule = [("rule", judge.rule.name.as_str())];
+            let of_rule = |name: &str| Labels::new(rule.into_iter().chain([("__name__", name)]));
+            levels.push(sample(of_rule("backstop_rule_level"), f64::from(judge.level().number())));
+            let blind = judge.no_data.is_some();
+            no_data.push(sample(of_rule("backstop_rule_no_data"), f64::from(u8::from(blind))));
+            for alert in judge.alerts.values() {
+                let (state, level) = match (alert.level().0, alert.is_pending()) {
+                    (Level::Ok, false) => continue,
+                    (Level::Ok, true) => ("pending", ""),
+                    (level, _) => ("firing", level.as_str()),
+                };
+                let own = [("__name__", "ALERTS"), ("alertstate", state), ("level", level)];
+                alerts.push(sample(alert.labels().merged(&Labels::new(own)), 1.0));
+            }
+        }
+        let ages = self.state.outbox.oldest(now);
+        let oldest = ages.into_iter().map(|(channel, age)| {
+            let labels = Labels::new([("__name__", "backstop_delivery_oldest_seconds"), ("channel", &channel)]);
+            sample(labels, age.as_secs())
+        });
+        let oldest: Vec<Sample> = oldest.collect();
+        let mut deployment = Vec::new();
+        if let Some(d) = self.state.watches.live() {
+            let previous = d.previous.as_deref().unwrap_or("");
+            let info = [("__name__", "backstop_deployment_info"), ("version", &*d.version), ("previous", previous)];
+            deployment.push(sample(Labels::new(info), 1.0));
+            let age = now - d.t0.unwrap_or(now);
+            deployment.push(sample(Labels::new([("__name__", "backstop_deployment_age_seconds")]), age.as_secs()));
+        }
+        for (family, samples) in [
+            ("ALERTS", alerts),
+            ("backstop_rule_level", levels),
+            ("backstop_rule_no_data", no_data),
+            ("backstop_delivery_oldest_seconds", oldest),
+            ("backstop_deployment", deployment),
+        ] {
+            self.store.append_own(now, family, &samples);
+        }
+        self.judges.iter_mut().filter(|j| j.reads_rules).for_each(|j| j.wake(now));
+    }
+
+    /// The next random number: SplitMix64 twice (G. Steele, D. Lea, C. Flood, 2014), so that a seed gives the
+    /// same identities in every replay.
+    fn random(&mut self) -> u128 {
+        let mut next = || {
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.random as u64;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        (u128::from(next()) << 64) | u128::from(next())
+    }
+}
+
+/// What one step gathers.
+#[derive(Debug, Default)]
+struct Out {
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+}
+
+fn execution_of(run: &rollback::Run) -> Option<Execution> {
+    let execution = run.execution()?.to_string();
+    Some(Execution {
+        execution,
+        run: run.id.clone(),
+        plan: run.plan.clone(),
+        rung: run.rungs.get(run.begun.saturating_sub(1))?.clone(),
+        criterion: run.criterion.clone().unwrap_or_else(|| "a person".into()),
+        approved_by: run.approved.as_ref().map(|a| a.by.clone()),
+        reason: run.why.clone(),
+        run_short: run.short(),
+        asked_at: run.started.unwrap_or(run.opened),
+    })
+}

@@ -1,0 +1,13 @@
+//! Samples in time order.
+//!
+//! Batches enter through [`Store::append`], the engine's own series through [`Store::append_own`]; what leaves are
+//! slices of a series' times and values, found by a [`Selector`]. The memory part is pure: no clock, no file. It
+//! fails by refusing: samples past a cap, late, repeated or far in the future are counted and left out.
+
+mod memory;
+mod selector;
+mod series;
+
+pub use memory::{Appended, Limits, SeriesId, Size, Store, Target, TargetId};
+pub use selector::{BadRegex, MatchKind, Matcher, Selector};
+pub use series::{STALE_BITS, Series, is_stale, stale};

@@ -1,0 +1,15 @@
+//! The outside in general: clock, child processes, HTTP, files, the journal, tasks and their owners.
+//!
+//! The only rooms that may ask the clock, start a process, spawn a task or open a file; clippy holds this.
+
+pub mod append;
+pub mod clock;
+pub mod files;
+pub mod http;
+pub mod journal;
+pub mod process;
+pub mod read;
+pub mod records;
+pub mod secret;
+pub mod systemd;
+pub mod tasks;

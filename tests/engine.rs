@@ -1,0 +1,670 @@
+//! The engine in virtual time: text-book situations, each with what must and must not follow.
+
+use std::sync::Arc;
+
+use backstop::base::{Batch, Failure, Id, Labels, Level, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit};
+use backstop::engine::command::{Command, Reply};
+use backstop::engine::{Config, Effect, Engine, Event, Input, SourceInfo, State};
+use backstop::notify::outbox::{Receipt, Sent};
+use backstop::notify::subscription::Subscription;
+use backstop::promql;
+use backstop::rollback::machine::{self, ExecutionEnd, Mode, Outcome as RunOutcome, StepSeen};
+use backstop::rule::{Change, Comparison, Condition, Criterion, NoData, Rule, Test, Value, When};
+use backstop::store::Limits;
+use backstop::watch;
+
+/// A moment in 2025 from which all scenarios count.
+const BEGIN: Timestamp = Timestamp(1_761_640_000_000);
+
+/// A sample of a scenario: name, labels, value.
+type Given<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+/// An engine, its time, and everything that happened.
+struct World {
+    engine: Engine,
+    now: Timestamp,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    /// Deliveries are accepted as soon as they are tried.
+    accepts: bool,
+    /// What the executor makes of a rung: none leaves it running.
+    executes: Option<ExecutionEnd>,
+}
+
+impl World {
+    fn new(config: Config) -> World {
+        let engine = Engine::new(config, State::default(), BEGIN, 7);
+        let mut world =
+            World { engine, now: BEGIN, events: Vec::new(), effects: Vec::new(), accepts: true, executes: None };
+        world.put(Input::Started { version: "test".into() });
+        world
+    }
+
+    /// The same world after a crash: a new engine on the fold of what was journaled.
+    fn restart(&mut self) {
+        let mut state = State::default();
+        self.events.iter().for_each(|e| state.apply(e));
+        assert_eq!(serde_json::to_value(&state).unwrap(), serde_json::to_value(self.engine.state()).unwrap());
+        self.engine = Engine::new(self.engine.config().clone(), state, self.now, 11);
+        self.put(Input::Started { version: "test".into() });
+    }
+
+    fn put(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in self.engine.step(self.now, input) {
+                match &effect {
+                    Effect::Journal(events) => {
+                        for event in events {
+                            // What is journaled reads back as what it was.
+                            let text = serde_json::to_string(event).unwrap();
+                            assert_eq!(&serde_json::from_str::<Event>(&text).unwrap(), event);
+                        }
+                        self.events.extend(events.iter().cloned());
+                    }
+                    Effect::Deliver(sending) if self.accepts => {
+                        let result = Sent::Accepted { by: "test".into(), said: "ok".into() };
+                        inputs.push(Input::Receipt(Receipt { id: sending.delivery.id.clone(), at: self.now, result }));
+                    }
+                    Effect::Execute(execution) => {
+                        let step =
+                            StepSeen { name: "previous".into(), state: "done".into(), took: Some(Span::secs(1)) };
+                        if let Some(end) = self.executes.clone() {
+                            let execution = execution.execution.clone();
+                            inputs.push(Input::Execution { execution, pid: None, steps: vec![step], end: Some(end) });
+                        }
+                    }
+                    _ => {}
+                }
+                self.effects.push(effect);
+            }
+        }
+    }
+
+    /// Lets time pass until `to`, with a tick whenever the engine asks for one.
+    fn pass_until(&mut self, to: Timestamp) {
+        loop {
+            let next = self.engine.next_deadline(self.now).max(self.now + Span::millis(1));
+            if next > to {
+                self.now = to;
+                return;
+            }
+            self.now = next;
+            self.put(Input::Tick);
+        }
+    }
+
+    /// One look at a target `at`: its samples, or a failure.
+    fn look(&mut self, at: Timestamp, source: &str, samples: &[Given<'_>], good: bool) {
+        self.pass_until(at);
+        let job = ("job", source);
+        let label = |name: &str, more: &[(&str, &str)]| {
+            let own = [("__name__", name), job, ("instance", "a:1")];
+            Labels::new(own.into_iter().chain(more.iter().copied()))
+        };
+        let mut all: Vec<Sample> = vec![
+            Sample { labels: label("probe_success", &[]), value: f64::from(u8::from(good)), at: None },
+            Sample { labels: label("up", &[]), value: f64::from(u8::from(good)), at: None },
+        ];
+        all.extend(samples.iter().map(|(name, more, value)| Sample {
+            labels: label(name, more),
+            value: *value,
+            at: None,
+        }));
+        let outcome = match good {
+            true => Outcome::Good,
+            false => Outcome::Failed(Failure::new("refused", "connection refused")),
+        };
+        let batch = Batch {
+            source: SourceRef::new("prometheus", source),
+            instance: "a:1".into(),
+            at,
+            interval: INTERVAL,
+            outcome,
+            samples: all,
+        };
+        self.put(Input::Batch(batch));
+    }
+
+    fn command(&mut self, command: Command) -> Reply {
+        self.effects.clear();
+        self.put(Input::Command { ticket: 1, command });
+        let reply = self.effects.iter().find_map(|e| match e {
+            Effect::Reply { reply, .. } => Some(reply.clone()),
+            _ => None,
+        });
+        reply.expect("every command is answered in its step")
+    }
+
+    fn deploy(&mut self, version: &str, previous: &str) {
+        let command = Command::DeployStart {
+            version: version.into(),
+            previous: Some(previous.into()),
+            plan: Some("ab".repeat(32)),
+            live: true,
+            force: false,
+            by: "root".into(),
+        };
+        assert!(matches!(self.command(command), Reply::Done { .. }));
+    }
+
+    /// Changes of level as `rule ok->CRITICAL`, in order.
+    fn levels(&self) -> Vec<String> {
+        let text = |e: &Event| match e {
+            Event::Rule(Change::Level(t)) => Some(format!("{} {}->{}", t.rule, t.from, t.to)),
+            _ => None,
+        };
+        self.events.iter().filter_map(text).collect()
+    }
+
+    fn rollback_events(&self) -> Vec<&machine::Event> {
+        self.events.iter().filter_map(|e| if let Event::Rollback(e) = e { Some(e) } else { None }).collect()
+    }
+
+    fn run_outcome(&self) -> Option<&'static str> {
+        self.rollback_events().into_iter().rev().find_map(|e| match e {
+            machine::Event::Ended { outcome, .. } => Some(RunOutcome::word(outcome)),
+            _ => None,
+        })
+    }
+
+    fn verdict(&self) -> Option<&'static str> {
+        self.events.iter().rev().find_map(|e| match e {
+            Event::Watch(watch::Event::Ended { verdict, .. }) => Some(verdict.text()),
+            _ => None,
+        })
+    }
+
+    fn level(&self, rule: &str) -> Level {
+        self.engine.snapshot(self.now).rules.iter().find(|r| r.name == rule).unwrap().level
+    }
+}
+
+const INTERVAL: Span = Span::secs(15);
+
+fn above(limit: &str, held_for: Span) -> Condition {
+    let test = Test(vec![(Comparison::Above, Quantity::parse(limit).unwrap())]);
+    Condition { when: When::Test(test), held_for, clear: None, keep: Span::mins(1) }
+}
+
+fn rule(name: &str, value: Value, unit: Unit) -> Rule {
+    Rule {
+        name: name.into(),
+        value,
+        unit,
+        warning: None,
+        critical: None,
+        rollback: None,
+        no_data: NoData::Hold,
+        labels: Labels::empty(),
+        summary: None,
+        runbook: None,
+    }
+}
+
+fn expression(text: &str) -> Value {
+    Value::Expression { text: text.into(), plan: Arc::new(promql::compile(text).unwrap()) }
+}
+
+fn share(errors: &str, total: &str) -> Value {
+    Value::Share {
+        texts: [errors.into(), total.into()],
+        errors: Arc::new(promql::compile_selector(errors).unwrap()),
+        total: Arc::new(promql::compile_selector(total).unwrap()),
+        window: Span::mins(5),
+        by: Vec::new(),
+        min_errors: 3,
+    }
+}
+
+fn when_critical(held_for: Span) -> Option<Criterion> {
+    let condition = Condition { when: When::Critical, held_for, clear: None, keep: Span::mins(1) };
+    Some(Criterion { condition, mode: None, rung: None })
+}
+
+/// The share of 5xx over 10 % for 1 min is critical, for 5 min more a criterion.
+fn errors() -> Rule {
+    let mut rule = rule("errors", share(r#"requests_total{code="500"}"#, "requests_total"), Unit::Ratio);
+    rule.critical = Some(above("10%", Span::mins(1)));
+    rule.rollback = when_critical(Span::mins(5));
+    rule
+}
+
+fn target_down() -> Rule {
+    let mut rule = rule("target-down", expression("probe_success"), Unit::Count);
+    let zero = Test(vec![(Comparison::Equal, Quantity::count(0.0))]);
+    rule.critical =
+        Some(Condition { when: When::Test(zero), held_for: Span::mins(2), clear: None, keep: Span::mins(1) });
+    rule.rollback = when_critical(Span::mins(5));
+    rule
+}
+
+fn latency() -> Rule {
+    let mut rule = rule("latency", expression("latency_seconds"), Unit::Seconds);
+    rule.warning = Some(above("500ms", Span::mins(1)));
+    rule.critical = Some(above("1s", Span::mins(1)));
+    rule
+}
+
+fn config(rules: Vec<Rule>, mode: Mode) -> Config {
+    Config {
+        app: "shop".into(),
+        host: "web-1".into(),
+        rules,
+        sources: ["api", "worker", "web"]
+            .iter()
+            .map(|name| SourceInfo {
+                source: SourceRef::new("prometheus", name),
+                external: false,
+                names: vec!["up", "probe_success"],
+            })
+            .collect(),
+        channels: vec![Subscription::new("log", "alerts")],
+        rollback: machine::Settings {
+            mode,
+            ask_within: Span::mins(5),
+            ask_otherwise_roll_back: false,
+            notice: Span::secs(30),
+            verify_within: Span::mins(10),
+            confirm: Span::mins(1),
+            stable_for: Span::mins(15),
+            ladder: vec!["version".into()],
+        },
+        capped: None,
+        steps: vec!["previous version".into()],
+        obstacles: Vec::new(),
+        probes: Vec::new(),
+        budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
+        watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
+        look_back: Span::mins(5),
+        limits: Limits { keep: Span::hours(1), ..Limits::default() },
+        evidence: "/var/lib/backstop/evidence".into(),
+    }
+}
+
+/// Counters of a service: all requests and those that failed, looked at every 15 s.
+struct Service {
+    all: f64,
+    failed: f64,
+    at: Timestamp,
+}
+
+impl Service {
+    fn new() -> Service {
+        Service { all: 0.0, failed: 0.0, at: BEGIN }
+    }
+
+    /// Looks `n` times: each interval brings 100 requests, of which `failing` fail.
+    fn serve(&mut self, world: &mut World, n: usize, failing: f64) {
+        for _ in 0..n {
+            self.all += 100.0;
+            self.failed += failing;
+            let good = self.all - self.failed;
+            let samples: [Given<'_>; 2] =
+                [("requests_total", &[("code", "200")], good), ("requests_total", &[("code", "500")], self.failed)];
+            world.look(self.at, "api", &samples, true);
+            self.at += INTERVAL;
+        }
+    }
+
+    fn fail_to_answer(&mut self, world: &mut World, n: usize) {
+        for _ in 0..n {
+            world.look(self.at, "api", &[], false);
+            self.at += INTERVAL;
+        }
+    }
+}
+
+#[test]
+fn an_agent_started_beside_ten_million_old_errors_says_nothing() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut service = Service { all: 20_000_000.0, failed: 10_000_000.0, at: BEGIN };
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 60, 0.0);
+    assert_eq!(world.levels(), Vec::<String>::new());
+    assert!(world.rollback_events().is_empty());
+}
+
+#[test]
+fn a_missed_scrape_inside_a_for_resets_nothing() {
+    let mut fires_after = Vec::new();
+    for missed in [false, true] {
+        let mut world = World::new(config(vec![latency()], Mode::Observe));
+        let mut at = BEGIN;
+        let began = at + INTERVAL.times(20);
+        for i in 0..40 {
+            let slow = at >= began;
+            if missed && i == 22 {
+                world.look(at, "api", &[], false);
+            } else {
+                world.look(at, "api", &[("latency_seconds", &[], if slow { 2.0 } else { 0.1 })], true);
+            }
+            at += INTERVAL;
+        }
+        let fired = world.events.iter().find_map(|e| match e {
+            Event::Rule(Change::Level(t)) if t.to == Level::Critical => Some(t.at - began),
+            _ => None,
+        });
+        fires_after.push(fired.expect("it fires"));
+    }
+    assert_eq!(fires_after[0], Span::mins(1));
+    assert_eq!(fires_after[1], Span::mins(1), "one missed scrape changed the time");
+}
+
+#[test]
+fn a_clock_step_of_an_hour_neither_fires_nor_resolves() {
+    for by in [Span::hours(1), -Span::hours(1)] {
+        for failing in [0.0, 50.0] {
+            let mut world = World::new(config(vec![errors(), latency(), target_down()], Mode::Observe));
+            let mut service = Service::new();
+            service.serve(&mut world, 40, failing);
+            let (before, level) = (world.levels(), world.level("errors"));
+            world.now += by;
+            service.at += by;
+            world.put(Input::ClockStepped { by });
+            service.serve(&mut world, 40, failing);
+            assert_eq!(world.levels(), before, "by {by}, {failing} % errors");
+            assert_eq!(world.level("errors"), level);
+        }
+    }
+}
+
+#[test]
+fn a_clock_step_neither_shortens_nor_lengthens_a_for() {
+    for by in [Span::ZERO, Span::hours(1), -Span::hours(1)] {
+        let mut world = World::new(config(vec![latency()], Mode::Observe));
+        let mut at = BEGIN;
+        let look = |world: &mut World, at, value| world.look(at, "api", &[("latency_seconds", &[], value)], true);
+        look(&mut world, at, 0.1);
+        for _ in 0..3 {
+            at += INTERVAL;
+            look(&mut world, at, 2.0);
+        }
+        assert_eq!(world.level("latency"), Level::Ok);
+        if by != Span::ZERO {
+            world.now += by;
+            at += by;
+            world.put(Input::ClockStepped { by });
+        }
+        at += INTERVAL;
+        look(&mut world, at, 2.0);
+        assert_eq!(world.level("latency"), Level::Ok, "45 s are not a minute");
+        at += INTERVAL;
+        look(&mut world, at, 2.0);
+        assert_eq!(world.level("latency"), Level::Critical, "a minute is");
+    }
+}
+
+#[test]
+fn a_bad_version_is_taken_back_and_verified() {
+    let mut world = World::new(config(vec![errors(), target_down()], Mode::Auto));
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 36, 30.0);
+    let executions =
+        |w: &World| w.rollback_events().iter().filter(|e| matches!(e, machine::Event::Executing { .. })).count();
+    assert_eq!(executions(&world), 1, "{:#?}", world.levels());
+    service.serve(&mut world, 40, 0.0);
+    assert_eq!(world.run_outcome(), Some("verified"));
+    assert_eq!(world.verdict(), Some("rolled back"));
+    // A relapse pages and is not rolled back again.
+    service.serve(&mut world, 60, 50.0);
+    assert_eq!(executions(&world), 1);
+    let relapses = world.rollback_events().iter().filter(|e| matches!(e, machine::Event::Relapsed { .. })).count();
+    assert_eq!(relapses, 1);
+}
+
+#[test]
+fn what_does_not_help_is_called_so() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 120, 30.0);
+    assert_eq!((world.run_outcome(), world.verdict()), (Some("still bad"), Some("failed")));
+}
+
+#[test]
+fn what_the_executor_refused_is_not_tried_again_by_itself() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    world.executes = Some(ExecutionEnd::Refused { why: "the plan is not what was sealed".into() });
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 80, 30.0);
+    let opened = |w: &World| w.rollback_events().iter().filter(|e| matches!(e, machine::Event::Opened(_))).count();
+    assert_eq!((opened(&world), world.run_outcome()), (1, Some("refused")));
+    assert_eq!(world.verdict(), Some("failed"));
+}
+
+#[test]
+fn missing_metrics_roll_nothing_back() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    let mut at = service.at;
+    for _ in 0..(48 * 240 + 2) {
+        world.look(at, "api", &[("process_start_time_seconds", &[], 1.0)], true);
+        at += INTERVAL;
+    }
+    assert!(world.rollback_events().is_empty());
+    assert_eq!(world.verdict(), Some("inconclusive"));
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_data_and_is_rolled_back() {
+    let mut world = World::new(config(vec![errors(), target_down()], Mode::Auto));
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.fail_to_answer(&mut world, 33);
+    assert_eq!(world.levels(), ["target-down ok->CRITICAL"]);
+    assert!(world.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. })));
+}
+
+#[test]
+fn trouble_that_was_there_before_is_not_rolled_back() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut service = Service::new();
+    service.serve(&mut world, 60, 30.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 60, 30.0);
+    let held = world
+        .rollback_events()
+        .iter()
+        .any(|e| matches!(e, machine::Event::Held { guard, .. } if guard.name() == "older-than-deployment"));
+    assert!(held, "{:?}", world.rollback_events());
+    assert!(!world.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. })));
+}
+
+#[test]
+fn a_few_unlucky_requests_decide_nothing() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut at = BEGIN;
+    world.deploy("2.0", "1.0");
+    // Two requests a minute, and two of the first four fail: 50 %, and next to nothing.
+    for i in 0..80 {
+        let (all, failed) = (f64::from(i / 2), f64::from((i / 2).min(2)));
+        world.look(
+            at,
+            "api",
+            &[("requests_total", &[("code", "200")], all - failed), ("requests_total", &[("code", "500")], failed)],
+            true,
+        );
+        at += INTERVAL;
+    }
+    assert_eq!(world.levels(), Vec::<String>::new());
+}
+
+#[test]
+fn ask_waits_for_a_person_and_a_refusal_is_kept() {
+    for approve in [true, false] {
+        let mut world = World::new(config(vec![errors()], Mode::Ask));
+        world.executes = Some(ExecutionEnd::Completed);
+        let mut service = Service::new();
+        service.serve(&mut world, 20, 0.0);
+        world.deploy("2.0", "1.0");
+        service.serve(&mut world, 36, 30.0);
+        let began = |w: &World| w.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. }));
+        assert!(!began(&world));
+        let (run, by, reason) = (None, "anna".to_string(), Some("checkout broken".to_string()));
+        let command = match approve {
+            true => Command::RollbackApprove { run, by, reason },
+            false => Command::RollbackDeny { run, by, reason },
+        };
+        assert!(matches!(world.command(command), Reply::Done { .. }));
+        service.serve(&mut world, 30, 30.0);
+        assert_eq!(began(&world), approve);
+        let opened = world.rollback_events().iter().filter(|e| matches!(e, machine::Event::Opened(_))).count();
+        assert_eq!(opened, 1, "nobody is asked twice about the same");
+    }
+}
+
+#[test]
+fn a_criterion_that_ceases_while_asked_needs_no_rollback() {
+    let mut world = World::new(config(vec![errors()], Mode::Ask));
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 32, 30.0);
+    assert!(matches!(world.rollback_events().last(), Some(machine::Event::Opened(_))));
+    service.serve(&mut world, 60, 0.0);
+    assert_eq!(world.run_outcome(), Some("not run"));
+}
+
+#[test]
+fn observe_says_once_what_it_would_do() {
+    let mut world = World::new(config(vec![errors()], Mode::Observe));
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 100, 30.0);
+    let events = world.rollback_events();
+    assert!(matches!(events[..], [machine::Event::WouldRollBack { .. }]), "{events:?}");
+}
+
+#[test]
+fn degraded_accepts_and_begins_no_rollback_but_goes_on_alerting() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    world.put(Input::Degraded(Some("disk full".into())));
+    service.serve(&mut world, 40, 30.0);
+    assert_eq!(world.levels(), ["errors ok->CRITICAL"]);
+    assert!(!world.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. })));
+    let reply = world.command(Command::RollbackStart { by: "root".into(), reason: "now".into(), overrides: vec![] });
+    assert!(matches!(reply, Reply::Refused { .. }));
+}
+
+#[test]
+fn a_firing_rule_is_firing_at_once_after_a_restart_and_says_nothing_twice() {
+    let mut world = World::new(config(vec![errors()], Mode::Observe));
+    let mut service = Service::new();
+    service.serve(&mut world, 60, 30.0);
+    assert_eq!(world.levels(), ["errors ok->CRITICAL"]);
+    world.restart();
+    assert_eq!(world.level("errors"), Level::Critical);
+    service.serve(&mut world, 30, 30.0);
+    assert_eq!(world.levels(), ["errors ok->CRITICAL"]);
+    service.serve(&mut world, 60, 0.0);
+    assert_eq!(world.levels(), ["errors ok->CRITICAL", "errors CRITICAL->ok"]);
+}
+
+#[test]
+fn a_restart_while_the_steps_run_asks_for_the_same_execution_again() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 34, 30.0);
+    let asked = |w: &World| -> Vec<String> {
+        let name = |e: &Effect| if let Effect::Execute(e) = e { Some(e.execution.clone()) } else { None };
+        w.effects.iter().filter_map(name).collect()
+    };
+    let first = asked(&world);
+    assert_eq!(first.len(), 1);
+    world.effects.clear();
+    world.restart();
+    assert_eq!(asked(&world), first, "the same name, so that the executor knows it");
+    let execution = first[0].clone();
+    world.put(Input::Execution { execution, pid: None, steps: vec![], end: Some(ExecutionEnd::Completed) });
+    service.serve(&mut world, 60, 0.0);
+    assert_eq!(world.run_outcome(), Some("verified"));
+}
+
+#[test]
+fn removing_a_rule_ends_its_alerts_as_gone() {
+    let mut world = World::new(config(vec![errors(), latency()], Mode::Observe));
+    let mut service = Service::new();
+    service.serve(&mut world, 60, 30.0);
+    world.put(Input::Reload(Box::new(config(vec![latency()], Mode::Observe))));
+    let gone = world.events.iter().any(|e| matches!(e, Event::Rule(Change::Level(t)) if t.gone && t.rule == "errors"));
+    assert!(gone && world.engine.state().alerts.is_empty());
+}
+
+#[test]
+fn a_message_that_fails_is_tried_again_with_the_same_id() {
+    let mut world = World::new(config(vec![latency()], Mode::Observe));
+    world.accepts = false;
+    let mut at = BEGIN;
+    for _ in 0..12 {
+        world.look(at, "api", &[("latency_seconds", &[], 2.0)], true);
+        at += INTERVAL;
+    }
+    let sent = |w: &World| -> Vec<Id> {
+        let id = |e: &Effect| if let Effect::Deliver(s) = e { Some(s.delivery.id.clone()) } else { None };
+        w.effects.iter().filter_map(id).collect()
+    };
+    let first = sent(&world);
+    assert_eq!(first.len(), 1);
+    let result = Sent::Retry { error: "connection refused".into(), after: None };
+    world.put(Input::Receipt(Receipt { id: first[0].clone(), at: world.now, result }));
+    world.restart();
+    world.pass_until(world.now + Span::mins(1));
+    let all = sent(&world);
+    assert!(all.len() >= 2 && all.iter().all(|id| *id == first[0]), "{all:?}");
+}
+
+/// Three targets with 60 series, ten rules, every 15 s for 48 hours, one incident and one rollback.
+/// Nobody waits for a virtual watch; `docs/PERFORMANCE.md` has the time it takes.
+#[test]
+fn a_48_hour_watch_takes_seconds() {
+    let mut rules = vec![errors(), target_down(), latency()];
+    for i in 0..7 {
+        let text = format!("sum by (job) (rate(work_total{{shard=~\"{i}|1{i}\"}}[5m]))");
+        let mut rule = rule(&format!("work-{i}"), expression(&text), Unit::Count);
+        rule.warning = Some(above("1000", Span::mins(1)));
+        rules.push(rule);
+    }
+    let mut world = World::new(config(rules, Mode::Auto));
+    world.executes = Some(ExecutionEnd::Completed);
+    world.deploy("2.0", "1.0");
+    let shards: Vec<String> = (0..17).map(|i| i.to_string()).collect();
+    let (mut all, mut failed) = (0.0, 0.0);
+    let bad = 6 * 240..6 * 240 + 32;
+    for i in 0..(48 * 240 + 1) {
+        let at = BEGIN + INTERVAL.times(i);
+        all += 100.0;
+        failed += if bad.contains(&i) { 40.0 } else { 0.0 };
+        for (n, source) in ["api", "worker", "web"].iter().enumerate() {
+            let labels: Vec<[(&str, &str); 1]> = shards.iter().map(|s| [("shard", s.as_str())]).collect();
+            let mut samples: Vec<Given<'_>> = labels.iter().map(|l| ("work_total", &l[..], (i * 10) as f64)).collect();
+            if n == 0 {
+                samples.push(("latency_seconds", &[], 0.1));
+                samples.push(("requests_total", &[("code", "200")], all - failed));
+                samples.push(("requests_total", &[("code", "500")], failed));
+            }
+            world.look(at + Span::secs(n as i64), source, &samples, true);
+        }
+        world.effects.clear();
+    }
+    assert_eq!(world.run_outcome(), Some("verified"));
+    assert_eq!(world.verdict(), Some("rolled back"));
+    assert!(world.levels().contains(&"errors ok->CRITICAL".to_string()));
+}
