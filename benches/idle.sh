@@ -21,14 +21,13 @@ until curl -fsS -o /dev/null http://127.0.0.1:9477/-/ready 2>/dev/null; do
     kill -0 "$agent" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
 done
 echo "ready after       $((($(date +%s%N) - begin) / 1000000)) ms"
-ticks() { awk '{print $14 + $15}' "/proc/$agent/stat"; }
+busy() { awk '{sum += $1} END {printf "%.0f", sum}' /proc/"$agent"/task/*/schedstat; } # nanoseconds
 written() { awk '/^write_bytes/ {print $2}' "/proc/$agent/io"; }
 sleep "$seconds"
-cpu=$(ticks) disk=$(written)
+cpu=$(busy) disk=$(written)
 sleep "$seconds"
-cpu=$(($(ticks) - cpu)) disk=$(($(written) - disk))
-hz=$(getconf CLK_TCK)
-awk -v c="$cpu" -v hz="$hz" -v s="$seconds" 'BEGIN {printf "CPU               %.3f %% of a core\n", 100 * c / hz / s}'
+cpu=$(($(busy) - cpu)) disk=$(($(written) - disk))
+awk -v c="$cpu" -v s="$seconds" 'BEGIN {printf "CPU               %.3f %% of a core\n", 100 * c / 1e9 / s}'
 awk '/^VmRSS/ {printf "resident memory   %.1f MiB\n", $2 / 1024}' "/proc/$agent/status"
 awk '/^VmHWM/ {printf "at its highest    %.1f MiB\n", $2 / 1024}' "/proc/$agent/status"
 awk -v d="$disk" -v s="$seconds" 'BEGIN {printf "written to disk   %.3f MiB/min\n", d / 1048576 * 60 / s}'

@@ -116,3 +116,38 @@ fn the_user_of_the_unit_is_made_by_sysusers() {
     let is_made = |line: &str| line.starts_with("u backstop ");
     assert!(unit().contains("\nUser=backstop\n") && text("systemd/sysusers.conf").lines().any(is_made));
 }
+
+/// What a service says over its socket, from ready to the stop; the watchdog is fed by the turning of the loop.
+#[test]
+fn the_agent_says_ready_feeds_the_watchdog_and_says_that_it_stops() {
+    let folder = Scratch::new("notify");
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let heard = || {
+        let mut bytes = [0u8; 512];
+        let n = socket.recv(&mut bytes).expect("the agent speaks within ten seconds");
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    };
+    std::fs::write(folder.path().join("b.toml"), "[host]\n[web]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_backstop"))
+        .args(["run", "--config"])
+        .arg(folder.path().join("b.toml"))
+        .arg("--state")
+        .arg(folder.path().join("state"))
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "1000000")
+        .env_remove("WATCHDOG_PID")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(heard().starts_with("READY=1"));
+    let begin = std::time::Instant::now();
+    assert_eq!([heard(), heard()].map(|text| text.trim().to_string()), ["WATCHDOG=1", "WATCHDOG=1"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(3), "{:?}", begin.elapsed());
+    let stopped = Command::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    while !heard().contains("STOPPING=1") {}
+    assert!(agent.wait().unwrap().success());
+}

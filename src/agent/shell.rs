@@ -73,7 +73,7 @@ impl Shell {
         systemd::ready(&self.status());
         let watchdog = systemd::watchdog();
         loop {
-            let wake = self.next_wake();
+            let wake = self.next_wake(watchdog);
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(input) = self.inputs.1.recv() => self.take(input).await,
@@ -87,9 +87,12 @@ impl Shell {
         self.stop().await;
     }
 
-    fn next_wake(&self) -> Timestamp {
+    fn next_wake(&self, watchdog: Option<Span>) -> Timestamp {
         let now = self.clock.now();
         let mut wake = self.engine.next_deadline(now).min(now + LONGEST_WAIT);
+        if let Some(every) = watchdog {
+            wake = wake.min(self.fed + every);
+        }
         if self.engine.execution().is_some() {
             wake = wake.min(now + LOOK_EVERY);
         }
