@@ -94,11 +94,12 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code: 2 for what the user can mend in configuration or arguments, 3 for a second agent.
+    /// The exit code: 2 for a configuration, which no further try would mend; 3 for what a later try may find better
+    /// (a disk that is full now, an address that is taken, another agent). The unit tries again after 3 and not after 2.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Second { .. } => 3,
-            _ => 2,
+            StartError::Config(_) => 2,
+            _ => 3,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::agent::{self, Options, StartError};
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Without a configuration it watches this machine with the embedded default.\n\
                         SIGHUP reads the configuration again; a wrong one is refused and the old one goes on.\n\n\
-                        Exit codes: 0 stopped by a signal, 2 configuration or state folder, 3 another agent runs on this state.")]
+                        Exit codes: 0 stopped by a signal, 2 configuration, 3 state folder, address or another agent: try again.")]
 pub struct Args {}
 
 /// Starts the agent and waits for its end.

@@ -364,7 +364,7 @@ impl Writer<'_> {
         if lines.0.len() > facts {
             lines = lines.line("");
         }
-        lines = lines.part(19, "Acknowledge", format!("backstop ack I-{incident_number}"));
+        lines = lines.part(19, "Incident", format!("I-{incident_number}: backstop status"));
         if let Some(run) = asks {
             lines = lines.part(19, "Approve rollback", format!("backstop rollback approve R-{run}")).part(
                 19,
@@ -409,7 +409,7 @@ impl Writer<'_> {
         if let Some(cause) = ended_by {
             lines = lines.line(format!("What ended it: {}", sentence(cause)));
         }
-        lines.line(format!("Was this alarm right?   backstop incident judge I-{incident_number} true|false")).end()
+        lines.line(format!("Incident I-{incident_number} is over.")).end()
     }
 
     fn data(&self) -> String {
@@ -512,8 +512,11 @@ impl Writer<'_> {
                 .title()
                 .part(10, "State", clean(state, MAX_LINE))
                 .part(10, "Output", tail(output).join("\n"))
-                .part(10, "Next", format!("fix and go on:     backstop rollback continue R-{run}"))
-                .part(10, "", format!("leave it as it is: backstop rollback abandon R-{run} --reason \"…\""))
+                .part(
+                    10,
+                    "Next",
+                    format!("nothing more is run; finish by hand. R-{run} in full: backstop rollback status"),
+                )
                 .end(),
             Story::RollbackStuck { run_number: run, step, why, look, .. } => self
                 .title()
@@ -521,11 +524,10 @@ impl Writer<'_> {
                 .part(10, "Look", clean(look, MAX_LINE))
                 .part(
                     10,
-                    "Then say",
-                    format!("it happened:      backstop rollback skip R-{run}       goes on after step {step}"),
+                    "Next",
+                    format!("nothing more is run; find out whether step {step} happened, and finish by hand"),
                 )
-                .part(10, "", format!("it did not:       backstop rollback continue R-{run}   runs step {step} again"))
-                .part(10, "", format!("give up:          backstop rollback abandon R-{run} --reason \"…\""))
+                .part(10, "", format!("R-{run} in full: backstop rollback status"))
                 .end(),
             Story::RollbackStopped { run_number: run, by, version, after_step, of, .. } => {
                 let lines = self.title().part(10, "By", clean(by, MAX_LINE));
@@ -545,8 +547,11 @@ impl Writer<'_> {
                         "State",
                         format!("{after_step} of {of} steps ran, the rest did not; neither version may be whole"),
                     )
-                    .part(10, "Next", format!("go on after all:   backstop rollback continue R-{run}"))
-                    .part(10, "", format!("leave it as it is: backstop rollback abandon R-{run} --reason \"…\""))
+                    .part(
+                        10,
+                        "Next",
+                        format!("nothing more is run; finish by hand. R-{run} in full: backstop rollback status"),
+                    )
                     .end()
             }
             _ => String::new(),
@@ -601,7 +606,7 @@ impl Writer<'_> {
                         (*to - *from).human()
                     ),
                 )
-                .part(10, "Report", format!("backstop report {}", self.app()))
+                .part(10, "In full", "backstop watch status")
                 .end(),
             Story::Agent { body, .. } => tail(body).into_iter().fold(self.title(), Lines::line).end(),
             Story::Test { channel } => self
@@ -718,7 +723,7 @@ Rollback to 2.0.3 becomes due at 09:41:52 and will wait for approval until 09:46
   deployed   2.1.0 at 09:29:40, 7 min 12 s before this began; before it 2.0.3
   also       latency WARNING since 09:38:10; host ok; database ok
 
-Acknowledge        backstop ack I-118
+Incident           I-118: backstop status
 Approve rollback   backstop rollback approve R-9
 Stop it            backstop rollback deny R-9 --reason "…"
 Why                backstop explain errors
@@ -756,7 +761,7 @@ Runbook            https://docs.example.org/errors
 WARNING since 09:40:00 (58 s): latency{service="api"} is 400 ms, limit < 80ms and > baseline.
 Nothing more happens by itself.
 
-Acknowledge        backstop ack I-7
+Incident           I-7: backstop status
 Why                backstop explain latency
 "#,
         );
@@ -803,7 +808,7 @@ Why                backstop explain latency
             "
 ok since 09:52:31. errors was CRITICAL for 15 min 39 s; highest 14.2 %. Now 0.3 % (limit to clear: 10 %).
 What ended it: rollback R-9 to 2.0.3, verified at 09:50:02.
-Was this alarm right?   backstop incident judge I-118 true|false
+Incident I-118 is over.
 ",
         );
         check(
@@ -812,7 +817,7 @@ Was this alarm right?   backstop incident judge I-118 true|false
             "
 no longer there since 09:52:31. errors was CRITICAL for 15 min 39 s; highest 14.2 %. What is gone is not judged: that is not the same as fine.
 What ended it: rollback R-9 to 2.0.3, verified at 09:50:02.
-Was this alarm right?   backstop incident judge I-118 true|false
+Incident I-118 is over.
 ",
         );
     }
@@ -930,14 +935,14 @@ Evidence  /var/lib/backstop/evidence/R-9 (38 MiB, saved before the first step)
                     "3 of 3 targets fine",
                 ]),
                 next: Some("watched for 15 min more; a relapse pages, nothing is rolled back again".into()),
-                left: "2.1.0 is marked bad: deploying it again needs --force. Report: backstop report shop".into(),
+                left: "2.1.0 is marked bad: deploying it again needs --force.".into(),
             },
             "
 [ROLLED BACK] shop is on 2.0.3 again, verified, on web-1
 Took      2 min 12 s to decide, 1 min 48 s to run, 5 min to verify (budgets 5, 10, 5)
 Now       errors 0.3 %, latency 0.9 x baseline, version read back 2.0.3, 3 of 3 targets fine
 Next      watched for 15 min more; a relapse pages, nothing is rolled back again
-Left      2.1.0 is marked bad: deploying it again needs --force. Report: backstop report shop
+Left      2.1.0 is marked bad: deploying it again needs --force.
 ",
         );
         check_titled(
@@ -986,8 +991,7 @@ Next      nothing more happens by itself. A person is needed.
 State     step 1 done · step 2 failed · nothing after it ran. shop is DOWN: api is stopped
 Output    pulling
           Error response from daemon: No such image: shop/api@sha256:4be1…
-Next      fix and go on:     backstop rollback continue R-9
-          leave it as it is: backstop rollback abandon R-9 --reason "…"
+Next      nothing more is run; finish by hand. R-9 in full: backstop rollback status
 "#,
         );
         check_titled(
@@ -1003,9 +1007,8 @@ Next      fix and go on:     backstop rollback continue R-9
 [ROLLBACK STUCK] shop on web-1: nobody knows whether step 2, "restore database", happened
 Why       the host went down 8 s after it began (09:45:12); it may run only once, so it was not repeated
 Look      the step's output so far: /var/lib/backstop/rollback/R-9/2.out
-Then say  it happened:      backstop rollback skip R-9       goes on after step 2
-          it did not:       backstop rollback continue R-9   runs step 2 again
-          give up:          backstop rollback abandon R-9 --reason "…"
+Next      nothing more is run; find out whether step 2 happened, and finish by hand
+          R-9 in full: backstop rollback status
 "#,
         );
         check_titled(
@@ -1014,8 +1017,7 @@ Then say  it happened:      backstop rollback skip R-9       goes on after step 
 [ROLLBACK STOPPED] shop 2.1.0 -> 2.0.3 on web-1, after step 1 of 2
 By        anna, "false alarm"
 State     1 of 2 steps ran, the rest did not; neither version may be whole
-Next      go on after all:   backstop rollback continue R-9
-          leave it as it is: backstop rollback abandon R-9 --reason "…"
+Next      nothing more is run; finish by hand. R-9 in full: backstop rollback status
 "#,
         );
         check_titled(
@@ -1089,7 +1091,7 @@ Look      backstop watch status
 Why       latency was WARNING for 12 min
           no rollback criterion was due
 Watched   2025-10-26 09:00:00 to 2025-10-28 09:00:00 (2 d)
-Report    backstop report shop
+In full   backstop watch status
 ",
         );
         check_titled(
