@@ -526,6 +526,58 @@ fn ask_waits_for_a_person_and_a_refusal_is_kept() {
 }
 
 #[test]
+fn nobody_who_answers_is_said_once_and_the_question_stays_open() {
+    let mut world = World::new(config(vec![errors()], Mode::Ask));
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 80, 30.0);
+    let overdue = world.rollback_events().iter().filter(|e| matches!(e, machine::Event::Overdue { .. })).count();
+    assert_eq!((overdue, world.run_outcome()), (1, None));
+    let command = Command::RollbackApprove { run: Some(1), by: "anna".into(), reason: None };
+    assert!(matches!(world.command(command), Reply::Done { .. }));
+    service.serve(&mut world, 40, 0.0);
+    assert_eq!(world.run_outcome(), Some("verified"));
+}
+
+#[test]
+fn the_next_rung_is_taken_only_when_the_milder_one_did_not_help() {
+    for (helps, rungs) in [(1, vec!["restart"]), (2, vec!["restart", "version"])] {
+        let mut config = config(vec![errors()], Mode::Auto);
+        config.rollback.ladder = vec!["restart".into(), "version".into()];
+        let mut world = World::new(config);
+        world.executes = Some(ExecutionEnd::Completed);
+        let mut service = Service::new();
+        service.serve(&mut world, 20, 0.0);
+        world.deploy("2.0", "1.0");
+        service.serve(&mut world, 36 + (helps - 1) * 40, 30.0);
+        service.serve(&mut world, 45, 0.0);
+        let taken: Vec<&str> = world
+            .rollback_events()
+            .into_iter()
+            .filter_map(|e| if let machine::Event::Executing { rung, .. } = e { Some(rung.as_str()) } else { None })
+            .collect();
+        assert_eq!((taken, world.run_outcome()), (rungs, Some("verified")));
+    }
+}
+
+#[test]
+fn a_version_that_reads_back_wrong_is_not_called_verified() {
+    let mut world = World::new(config(vec![errors()], Mode::Auto));
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 36, 30.0);
+    for _ in 0..60 {
+        world.put(Input::Version(Ok("2.0".into())));
+        service.serve(&mut world, 1, 0.0);
+    }
+    assert_eq!((world.run_outcome(), world.verdict()), (Some("unverified"), Some("failed")));
+}
+
+#[test]
 fn a_criterion_that_ceases_while_asked_needs_no_rollback() {
     let mut world = World::new(config(vec![errors()], Mode::Ask));
     let mut service = Service::new();
