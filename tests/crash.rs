@@ -312,6 +312,18 @@ fn ask_waits_until_a_person_approves_on_the_command_line() {
 }
 
 #[test]
+fn an_agent_that_is_gone_leaves_what_it_knew_last() {
+    let mut stage = Stage::new("last-known");
+    std::fs::write(stage.path().join("current"), "2.0\n").unwrap();
+    let is_critical = |s: &Stage| s.snapshot().is_some_and(|s| s["incidents"].to_string().contains("errors"));
+    stage.wait_for("errors is critical", |s| is_critical(s));
+    stage.kill_agent(false);
+    let (code, said) = stage.command(&["status"]);
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("no agent answers") && said.contains("last known       CRITICAL errors since"), "{said}");
+}
+
+#[test]
 fn sigterm_ends_the_agent_within_five_seconds() {
     let mut stage = Stage::new("sigterm");
     let mut agent = stage.agent.take().unwrap();

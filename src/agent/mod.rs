@@ -209,6 +209,13 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     Ok(Running { gate, state: folder, config, listen, socket, stop, tasks, lock })
 }
 
+/// What an agent that does not answer knew last, read from its journal without disturbing it; none where there is
+/// no journal that can be read.
+pub fn last_known(folder: &Path) -> Option<crate::engine::State> {
+    let recovered = crate::sys::journal::read_only(folder).ok()?;
+    scribe::recover(&recovered).ok()
+}
+
 /// The lock is tried more than once: who merely looks whether it is held holds it for an instant.
 fn take_lock(folder: &Path) -> Result<Lock, StartError> {
     let path = folder.join("agent.lock");

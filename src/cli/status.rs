@@ -5,8 +5,9 @@
 use super::out::{pad, plural};
 use super::show::{self, When};
 use super::{Context, Exit, Failure};
-use crate::base::{Level, Span};
+use crate::base::{Level, Span, Timestamp};
 use crate::engine::snapshot::{ChannelView, RuleView, Snapshot};
+use crate::engine::state::Standing;
 
 /// Shows how everything stands.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,7 +16,10 @@ pub struct Args {}
 
 /// Asks the agent and shows its answer.
 pub async fn run(context: &mut Context, _: &Args) -> Result<Exit, Failure> {
-    let snapshot = context.snapshot().await?;
+    let snapshot = match context.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(failure) => return Err(with_last_known(context, failure)),
+    };
     if context.json() {
         context.out.json(&snapshot);
     } else {
@@ -23,6 +27,26 @@ pub async fn run(context: &mut Context, _: &Args) -> Result<Exit, Failure> {
         context.out.text(&text);
     }
     Ok(exit(&snapshot))
+}
+
+/// Nobody answers: what the journal knew last is better than nothing, as long as it is called that.
+fn with_last_known(context: &Context, failure: Failure) -> Failure {
+    let place = context.place();
+    let Some(state) = crate::agent::last_known(&place.state) else { return failure };
+    let zone = context.when(Timestamp::default()).zone;
+    let mut standing: Vec<_> = state.alerts.iter().flat_map(|(rule, of)| of.values().map(move |s| (rule, s))).collect();
+    standing.sort_by_key(|(_, s)| std::cmp::Reverse(s.level));
+    let what = match standing.as_slice() {
+        [] => "nothing was wrong".to_string(),
+        all => {
+            let one =
+                |(rule, s): &(&String, &Standing)| format!("{} {rule} since {}", s.level, s.since.date_clock(&zone));
+            all.iter().take(5).map(one).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let known = format!("last known       {what} (read from {}; the agent is not watching now)", place.state.display());
+    let help = failure.help.map_or_else(|| known.clone(), |help| format!("{help}\n{known}"));
+    Failure { help: Some(help), ..failure }
 }
 
 /// What the exit code says about a snapshot.
