@@ -4,10 +4,11 @@
 
 use super::out::{pad, plural};
 use super::show::{self, When};
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, no_answer};
 use crate::base::{Level, Span, Timestamp};
 use crate::engine::snapshot::{ChannelView, RuleView, Snapshot};
 use crate::engine::state::Standing;
+use crate::web::client::ClientError;
 
 /// Shows how everything stands.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,9 +17,11 @@ pub struct Args {}
 
 /// Asks the agent and shows its answer.
 pub async fn run(context: &mut Context, _: &Args) -> Result<Exit, Failure> {
-    let snapshot = match context.snapshot().await {
+    let snapshot = match context.client()?.snapshot().await {
         Ok(snapshot) => snapshot,
-        Err(failure) => return Err(with_last_known(context, failure)),
+        // Only where nobody is there: an agent that is slow, or will not answer this user, still watches.
+        Err(error @ ClientError::NoAgent { .. }) => return Err(with_last_known(context, no_answer(&error))),
+        Err(error) => return Err(no_answer(&error)),
     };
     if context.json() {
         context.out.json(&snapshot);
