@@ -311,6 +311,42 @@ fn ask_waits_until_a_person_approves_on_the_command_line() {
     assert!(alerts.contains("ROLLBACK?") && alerts.contains("ROLLED BACK"), "{alerts}");
 }
 
+/// The only value of an expression at a time (now where none is given), as the command line gives it.
+fn queried(stage: &Stage, expression: &str, at: Option<f64>) -> Option<f64> {
+    let at = at.map(|at| format!("{at:.3}"));
+    let mut args = vec!["query", expression, "--format", "json"];
+    args.extend(at.iter().flat_map(|at| ["--at", at.as_str()]));
+    let (_, text) = stage.command(&args);
+    let answer: serde_json::Value = serde_json::from_str(&text).ok()?;
+    answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+}
+
+/// `BACKSTOP_ROUNDS=200` for a long run.
+#[test]
+fn samples_outlive_kill_9_with_the_values_they_had() {
+    let mut stage = Stage::new("samples-outlive");
+    let rounds =
+        std::env::var("BACKSTOP_ROUNDS").map_or(3, |n| n.parse::<usize>().expect("BACKSTOP_ROUNDS is a number"));
+    let counter = "requests_total{code=\"200\"}";
+    let mut known: Vec<(f64, f64)> = Vec::new();
+    for _ in 0..rounds {
+        let newest = known.last().map_or(0.0, |(at, _)| *at);
+        let time = || queried(&stage, &format!("timestamp({counter})"), None).filter(|at| *at > newest);
+        stage.wait_for("a new sample", |_| time().is_some());
+        let at = time().unwrap();
+        known.push((at, queried(&stage, counter, Some(at)).unwrap()));
+        stage.kill_agent(false);
+        stage.start_agent();
+        for (at, value) in &known {
+            assert_eq!(queried(&stage, counter, Some(*at)), Some(*value), "at {at} after {} rounds", known.len());
+        }
+    }
+    stage.kill_agent(false);
+    for (at, value) in &known {
+        assert_eq!(queried(&stage, counter, Some(*at)), Some(*value), "without an agent, at {at}");
+    }
+}
+
 #[test]
 fn an_agent_that_is_gone_leaves_what_it_knew_last() {
     let mut stage = Stage::new("last-known");

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use backstop::base::{Batch, Failure, Id, Labels, Level, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit};
 use backstop::engine::command::{Command, Reply};
-use backstop::engine::{Config, Effect, Engine, Event, Input, SourceInfo, State};
+use backstop::engine::{Config, Effect, Engine, Event, Input, Kept, Reach, SourceInfo, State, Writer};
 use backstop::notify::outbox::{Receipt, Sent};
 use backstop::notify::subscription::Subscription;
 use backstop::promql;
 use backstop::rollback::machine::{self, ExecutionEnd, Mode, Outcome as RunOutcome, StepSeen};
 use backstop::rule::{Change, Comparison, Condition, Criterion, NoData, Rule, Test, Value, When};
-use backstop::store::Limits;
+use backstop::store::{Limits, Stretch, is_stale};
 use backstop::watch;
 
 /// A moment in 2025 from which all scenarios count.
@@ -116,6 +116,7 @@ impl World {
             false => Outcome::Failed(Failure::new("refused", "connection refused")),
         };
         let batch = Batch {
+            checkpoint: None,
             source: SourceRef::new("prometheus", source),
             instance: "a:1".into(),
             at,
@@ -277,7 +278,8 @@ fn config(rules: Vec<Rule>, mode: Mode) -> Config {
         budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
         look_back: Span::mins(5),
-        limits: Limits { keep: Span::hours(1), ..Limits::default() },
+        limits: Limits::default(),
+        on_disk: false,
         evidence: "/var/lib/backstop/evidence".into(),
     }
 }
@@ -719,4 +721,78 @@ fn a_48_hour_watch_takes_seconds() {
     assert_eq!(world.run_outcome(), Some("verified"));
     assert_eq!(world.verdict(), Some("rolled back"));
     assert!(world.levels().contains(&"errors ok->CRITICAL".to_string()));
+}
+
+/// Memory against ten minutes ago, beyond the hot window of five.
+fn grown() -> Rule {
+    let mut rule = rule("grown", expression("memory - memory offset 10m"), Unit::Count);
+    rule.warning = Some(above("50", Span::ZERO));
+    rule
+}
+
+fn on_disk(rules: Vec<Rule>) -> Config {
+    let limits = Limits { hot: Span::mins(5), ..Limits::default() };
+    Config { limits, on_disk: true, ..config(rules, Mode::Observe) }
+}
+
+#[test]
+fn what_the_store_takes_is_handed_out_to_be_kept_stale_markers_and_checkpoint_included() {
+    let mut world = World::new(on_disk(vec![latency()]));
+    let kept = |world: &mut World| -> Vec<Kept> {
+        let effects = std::mem::take(&mut world.effects).into_iter();
+        let kept = effects.filter_map(|effect| if let Effect::Persist(kept) = effect { Some(*kept) } else { None });
+        kept.filter(|kept| matches!(kept.writer, Writer::Target { .. })).collect()
+    };
+    world.effects.clear();
+    world.look(BEGIN + INTERVAL, "api", &[("memory", &[], 5.0)], true);
+    world.look(BEGIN + INTERVAL.times(2), "api", &[], false);
+    let kept = kept(&mut world);
+    let values = |kept: &Kept| -> Vec<(String, f64)> {
+        kept.samples.iter().map(|sample| (sample.labels.name().to_string(), sample.value)).collect()
+    };
+    assert_eq!(kept.len(), 2);
+    assert_eq!((kept[0].at, values(&kept[0]).len()), (BEGIN + INTERVAL, 3));
+    assert!(values(&kept[1]).iter().any(|(name, value)| name == "memory" && is_stale(*value)), "{kept:?}");
+    let Writer::Target { instance, good, .. } = &kept[1].writer else { panic!("{kept:?}") };
+    assert_eq!((instance.as_str(), *good), ("a:1", false));
+}
+
+#[test]
+fn a_rule_that_reaches_beyond_the_hot_window_has_no_data_until_its_past_is_read() {
+    let mut world = World::new(on_disk(vec![grown()]));
+    let wanted: Vec<Vec<Reach>> = world
+        .effects
+        .iter()
+        .filter_map(|e| if let Effect::Load { wanted, .. } = e { Some(wanted.clone()) } else { None })
+        .collect();
+    assert_eq!(wanted.len(), 1, "asked for once, at the start");
+    assert!(wanted[0].iter().any(|reach| reach.to - reach.from >= Span::mins(15)), "{wanted:?}");
+    let look =
+        |world: &mut World, i: i64| world.look(BEGIN + INTERVAL.times(i), "api", &[("memory", &[], 100.0)], true);
+    (1..5).for_each(|i| look(&mut world, i));
+    let why = |world: &World| world.engine.snapshot(world.now).rules[0].no_data.clone().map(|(_, why)| why);
+    assert!(why(&world).is_some_and(|why| why.contains("loading")), "{:?}", why(&world));
+    let labels = Labels::new([("__name__", "memory"), ("job", "api"), ("instance", "a:1")]);
+    let times: Vec<i64> = (-40..1).map(|i| (BEGIN + INTERVAL.times(i)).0).collect();
+    let past = Stretch::new(labels, times.clone(), vec![20.0; times.len()]);
+    world.put(Input::Loaded { ticket: 0, stretches: Vec::new(), end: Some(Ok(())) });
+    assert!(why(&world).is_some(), "the answer to an older question");
+    world.put(Input::Loaded { ticket: 1, stretches: vec![past], end: None });
+    world.put(Input::Loaded { ticket: 1, stretches: Vec::new(), end: Some(Ok(())) });
+    (5..10).for_each(|i| look(&mut world, i));
+    assert_eq!(why(&world), None);
+    assert_eq!(world.level("grown"), Level::Warning, "80 more than ten minutes ago");
+}
+
+#[test]
+fn a_past_that_cannot_be_read_fails_the_rule_and_no_other() {
+    let mut world = World::new(on_disk(vec![grown(), latency()]));
+    let end = Some(Err("samples/000001.seg: a checksum does not hold".to_string()));
+    world.put(Input::Loaded { ticket: 1, stretches: Vec::new(), end });
+    for i in 1..5 {
+        world.look(BEGIN + INTERVAL.times(i), "api", &[("memory", &[], 1.0), ("latency_seconds", &[], 0.1)], true);
+    }
+    let rules = world.engine.snapshot(world.now).rules;
+    assert!(rules[0].failed.as_ref().is_some_and(|why| why.contains("checksum")), "{:?}", rules[0].failed);
+    assert_eq!((&rules[1].failed, &rules[1].no_data), (&None, &None));
 }

@@ -3,6 +3,8 @@
 //! `run`, `demo` and `test-alert` all come through [`start`]; there is no second way to make an agent.
 
 mod executions;
+mod keeper;
+mod remotes;
 mod scribe;
 mod shell;
 mod version;
@@ -22,6 +24,7 @@ use crate::sys::files::{self, Lock};
 use crate::sys::journal::Journal;
 use crate::sys::tasks::Tasks;
 use crate::web::{self, Gate};
+use keeper::Keeper;
 use scribe::Scribe;
 
 /// How many inputs wait for the loop at most; past it sources and senders wait, and nothing is lost.
@@ -170,14 +173,22 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let mut tasks = Tasks::new();
     let (listen, socket) =
-        if options.in_process { (None, None) } else { open_doors(&built, &gate, &stop, &mut tasks).await? };
+        if options.in_process { (None, None) } else { open_doors(&built, &gate, &clock, &stop, &mut tasks).await? };
     let (hup, hangup) = mpsc::channel(1);
     if !options.in_process {
         listen_for_hangup(hup, &stop, &mut tasks)?;
     }
     let program = std::env::current_exe().map_err(|e| StartError::System(format!("where this program is: {e}")))?;
     let now = clock.now();
-    let engine = Engine::new(built.engine, state, now, seed());
+    let mut engine = Engine::new(built.engine, state, now, seed());
+    let keeper = match Keeper::open(&folder.join("samples"), built.archive, clock.clone(), &mut engine) {
+        Ok(keeper) => Some(keeper),
+        Err(why) => {
+            tracing::error!(%why, "Samples are not kept on disk, so a restart forgets them. Judging goes on.");
+            engine.set_on_disk(false);
+            None
+        }
+    };
     let config = built.name.clone();
     let mut running_sources = built.sources;
     if options.without_sources {
@@ -189,9 +200,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         engine,
         clock,
         scribe: Scribe::new(journal, recovered.events.len()),
+        keeper,
         executions: executions::Executions::new(&folder, program),
         state: folder.clone(),
         channels: built.channels,
+        remotes: built.remotes,
         zone: built.zone,
         reload: Box::new(move || wire::build(&reload_options)),
         inputs: (inputs, taken),
@@ -234,18 +247,21 @@ fn take_lock(folder: &Path) -> Result<Lock, StartError> {
 async fn open_doors(
     built: &wire::Built,
     gate: &Gate,
+    clock: &Arc<Clock>,
     stop: &CancellationToken,
     tasks: &mut Tasks,
 ) -> Result<(Option<std::net::SocketAddr>, Option<PathBuf>), StartError> {
     let refuse = |e: std::io::Error| StartError::Listen { address: built.listen.clone(), why: e.to_string() };
     let listener = tokio::net::TcpListener::bind(&built.listen).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    tasks.spawn("web", web::serve_tcp(listener, web::public_router(gate.clone()), stop.clone()));
+    let api = web::query::Api::new(gate.clone(), clock.clone()).looking_back(built.engine.look_back);
+    let public = web::public_router(gate.clone()).merge(api.clone().router());
+    tasks.spawn("web", web::serve_tcp(listener, public, stop.clone()));
     if let Some(parent) = built.socket.parent() {
         files::ensure_dir(parent, 0o750).map_err(|e| StartError::Socket(e.to_string()))?;
     }
     let unix = web::bind_unix(&built.socket).await.map_err(|e| StartError::Socket(e.to_string()))?;
-    let router = web::control_router(gate.clone());
+    let router = web::control_router(gate.clone()).merge(api.router());
     tasks.spawn("control socket", web::serve_bound(unix, built.socket.clone(), router, stop.clone()));
     Ok((Some(address), Some(built.socket.clone())))
 }

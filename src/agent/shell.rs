@@ -12,19 +12,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::executions::Executions;
+use super::keeper::{self, Keeper};
+use super::remotes::Remotes;
 use super::scribe::Scribe;
 use super::wire::{self, Built};
 use crate::base::{Span, Timestamp};
 use crate::engine::command::Reply;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::{Effect, Engine, Event, Input};
+use crate::engine::{Effect, Engine, Event, Input, Kept, Reach};
 use crate::notify::outbox::{Receipt, Sending};
 use crate::notify::{Channel, Context};
 use crate::source::Source;
 use crate::sys::clock::Clock;
 use crate::sys::systemd;
-use crate::sys::tasks::Tasks;
-use crate::web::Request;
+use crate::sys::tasks::{self, Tasks};
+use crate::web::{Request, query};
 
 /// How long the loop waits at most: the clock is looked at, and the watchdog fed, at least this often.
 const LONGEST_WAIT: Span = Span::secs(5);
@@ -46,9 +48,12 @@ pub(super) struct Shell {
     pub(super) engine: Engine,
     pub(super) clock: Arc<Clock>,
     pub(super) scribe: Scribe,
+    /// Who keeps samples; nobody where the disk did not let it.
+    pub(super) keeper: Option<Keeper>,
     pub(super) executions: Executions,
     pub(super) state: PathBuf,
     pub(super) channels: BTreeMap<String, Channel>,
+    pub(super) remotes: Remotes,
     pub(super) zone: jiff::tz::TimeZone,
     pub(super) reload: Reload,
     pub(super) inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
@@ -107,6 +112,9 @@ impl Shell {
         if let Some(by) = self.clock.step() {
             self.fed += by;
             self.tried_disk += by;
+            if let Some(keeper) = &self.keeper {
+                keeper.clock_stepped(by);
+            }
             self.take(Input::ClockStepped { by }).await;
         }
         let now = self.clock.now();
@@ -125,6 +133,7 @@ impl Shell {
             self.fed = now;
             systemd::alive();
         }
+        self.remotes.reap();
         self.senders.reap();
         self.collectors.reap();
     }
@@ -133,7 +142,8 @@ impl Shell {
     async fn take(&mut self, input: Input) {
         let now = self.clock.now();
         let input = match input {
-            Input::Batch(mut batch) if (batch.at - now).0.abs() > BATCH_OFF.0.max(batch.interval.0 * 2) => {
+            // A look is dated when it was due, so never after now but where the clock was set back meanwhile.
+            Input::Batch(mut batch) if batch.at > now || (now - batch.at).0 > BATCH_OFF.0.max(batch.interval.0 * 2) => {
                 batch.at = now;
                 Input::Batch(batch)
             }
@@ -162,6 +172,9 @@ impl Shell {
                     log(&events);
                     durable = self.scribe.write(now, &events, self.engine.state()).await;
                 }
+                Effect::Persist(kept) => self.keep(kept),
+                Effect::Load { ticket, wanted, most } => self.load(ticket, wanted, most),
+                Effect::Query(query) => self.remotes.ask(query, &self.inputs.0, &self.clock),
                 Effect::Deliver(sending) => self.deliver(now, *sending, durable),
                 // A rollback that could not be remembered is not begun, now or later: when the disk is back it
                 // may not be needed any more. A person is paged and may start it.
@@ -181,6 +194,26 @@ impl Shell {
             }
         }
         durable
+    }
+
+    fn keep(&self, kept: Box<Kept>) {
+        if let Some(keeper) = &self.keeper {
+            keeper.keep(kept);
+        }
+    }
+
+    fn load(&mut self, ticket: u64, wanted: Vec<Reach>, most: u64) {
+        let Some(folder) = self.keeper.as_ref().map(|keeper| keeper.folder().to_owned()) else { return };
+        let inputs = self.inputs.0.clone();
+        self.senders.spawn("old samples", async move {
+            // The loop is gone only at the very end; nobody needs them then.
+            let to = inputs.clone();
+            let send = move |input| drop(to.blocking_send(input));
+            if let Err(why) = tasks::blocking(move || keeper::load(&folder, ticket, &wanted, most, send)).await {
+                tracing::error!(%why, "The past that rules ask for is not read back.");
+                drop(inputs.send(Input::Loaded { ticket, stretches: Vec::new(), end: Some(Err(why)) }).await);
+            }
+        });
     }
 
     fn deliver(&mut self, now: Timestamp, mut sending: Sending, durable: bool) {
@@ -222,6 +255,17 @@ impl Shell {
                 let result = self.reload().await;
                 drop(asker.send(result));
             }
+            Request::View(wanted, asker) => drop(asker.send(self.view(&wanted))),
+        }
+    }
+
+    /// What queries read: the hot samples as they are between two steps, and where the older ones stand.
+    fn view(&self, wanted: &[query::Wanted]) -> query::Hot {
+        let store = self.engine.store();
+        query::Hot {
+            view: store.view(wanted.iter().map(|one| &one.selector)),
+            since: store.held_since(),
+            folder: self.keeper.as_ref().map(|keeper| keeper.folder().to_owned()),
         }
     }
 
@@ -230,6 +274,23 @@ impl Shell {
         snapshot.config = self.config_name.clone();
         snapshot.state = self.state.display().to_string();
         snapshot.config_refused = self.config_refused.clone();
+        match self.keeper.as_ref().map(Keeper::status) {
+            Some(status) => {
+                snapshot.not_kept = status.trouble;
+                let counters = status.counters;
+                let kept = [
+                    ("backstop_archive_records_total", counters.records),
+                    ("backstop_archive_samples_total", counters.samples),
+                    ("backstop_archive_bytes_total", counters.bytes),
+                    ("backstop_archive_syncs_total", counters.syncs),
+                    ("backstop_archive_segments_removed_total", counters.removed),
+                    ("backstop_archive_refused_total", counters.no_room + counters.failed),
+                    ("backstop_archive_dropped_total", status.dropped),
+                ];
+                snapshot.counters.extend(kept.map(|(name, value)| (name.to_string(), value as f64)));
+            }
+            None => snapshot.not_kept = Some("the folder for samples could not be used at the start".into()),
+        }
         snapshot
     }
 
@@ -255,11 +316,20 @@ impl Shell {
         result
     }
 
-    async fn install(&mut self, built: Built) {
+    async fn install(&mut self, mut built: Built) {
         std::mem::take(&mut self.collectors).stop(RELOAD_GRACE).await;
+        std::mem::replace(&mut self.remotes, built.remotes).stop(RELOAD_GRACE).await;
+        // What the old sources gave last belongs to the old configuration.
+        while let Ok(input) = self.inputs.1.try_recv() {
+            self.take(input).await;
+        }
+        built.engine.on_disk = self.keeper.is_some();
         self.channels = built.channels;
         self.zone = built.zone;
         self.config_name = built.name;
+        if let Some(keeper) = &self.keeper {
+            keeper.set_options(built.archive);
+        }
         self.take(Input::Reload(Box::new(built.engine))).await;
         self.collectors = collect(built.sources, built.version, &self.clock, &self.inputs.0);
     }
@@ -271,6 +341,7 @@ impl Shell {
 
     async fn stop(mut self) {
         std::mem::take(&mut self.collectors).stop(Span::secs(1)).await;
+        std::mem::take(&mut self.remotes).stop(Span::secs(1)).await;
         // Messages under way have a moment to arrive; what is not acknowledged by then is sent again at the next start.
         std::mem::take(&mut self.senders).finish(Span::secs(2)).await;
         while let Ok(input) = self.inputs.1.try_recv() {
@@ -278,14 +349,21 @@ impl Shell {
         }
         self.last_step(Input::Stopping).await;
         self.scribe.close(self.clock.now(), self.engine.state()).await;
+        if let Some(keeper) = self.keeper
+            && let Err(why) = tasks::blocking(move || keeper.close()).await
+        {
+            tracing::error!(%why, "The last samples may not be on disk.");
+        }
     }
 
     /// A step whose only effect is what is remembered of it.
     async fn last_step(&mut self, input: Input) {
         let now = self.clock.now();
         for effect in self.engine.step(now, input) {
-            if let Effect::Journal(events) = effect {
-                self.scribe.write(now, &events, self.engine.state()).await;
+            match effect {
+                Effect::Journal(events) => drop(self.scribe.write(now, &events, self.engine.state()).await),
+                Effect::Persist(kept) => self.keep(kept),
+                _ => {}
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Options;
+use super::remotes::Remotes;
 use super::version::{How, Version};
 use crate::base::Span;
 use crate::config::{self, Config, SourceConfig, app};
@@ -12,8 +14,9 @@ use crate::notify::Channel;
 use crate::rollback::config::{Mode as Written, Otherwise};
 use crate::rollback::machine::{Mode, Settings};
 use crate::source::common::Outside;
-use crate::source::{Source, host::Host, http::Http, prometheus::Prometheus};
-use crate::store::Limits;
+use crate::source::prometheus::{IsReferenced, Prometheus};
+use crate::source::{Source, host::Host, http::Http};
+use crate::store::{Limits, Selector, archive};
 use crate::sys::secret::Secrets;
 use crate::sys::systemd;
 
@@ -25,6 +28,8 @@ const CONFIRM_SHARE: i64 = 2;
 
 /// Everything an agent is made of.
 pub(super) struct Built {
+    /// How samples are kept.
+    pub(super) archive: archive::Options,
     pub(super) name: String,
     pub(super) state: PathBuf,
     pub(super) socket: PathBuf,
@@ -32,6 +37,7 @@ pub(super) struct Built {
     pub(super) engine: engine::Config,
     pub(super) sources: Vec<Source>,
     pub(super) channels: BTreeMap<String, Channel>,
+    pub(super) remotes: Remotes,
     pub(super) version: Option<Version>,
     pub(super) zone: jiff::tz::TimeZone,
 }
@@ -72,7 +78,8 @@ pub(super) fn build(options: &Options) -> Result<Built, String> {
 
 fn assemble(config: &Config, host: &str) -> Built {
     let outside = Outside::of_process();
-    let sources: Vec<Source> = config.sources.iter().map(|s| source(s, &outside)).collect();
+    let referenced = is_referenced(config);
+    let sources: Vec<Source> = config.sources.iter().map(|s| source(s, &outside, &referenced)).collect();
     let channels = config.channels.iter().map(|c| (c.subscription().name.clone(), Channel::new(c.clone()))).collect();
     Built {
         name: config.name.clone(),
@@ -83,14 +90,25 @@ fn assemble(config: &Config, host: &str) -> Built {
         version: config.app.version.as_ref().map(|v| version(v, config, &outside)),
         sources,
         channels,
+        remotes: Remotes::new(&config.remotes, &outside),
         zone: config.app.zone.clone(),
+        archive: archive_options(config),
     }
 }
 
-fn source(config: &SourceConfig, outside: &Outside) -> Source {
+/// Whether some rule reads a series.
+fn is_referenced(config: &Config) -> IsReferenced {
+    let selectors: Vec<Selector> =
+        config.rules.iter().flat_map(|rule| rule.reach(Span::ZERO)).map(|(selector, _)| selector).collect();
+    Arc::new(move |labels| selectors.iter().any(|selector| selector.matches(labels)))
+}
+
+fn source(config: &SourceConfig, outside: &Outside, referenced: &IsReferenced) -> Source {
     match config {
         SourceConfig::Http(c) => Source::Http(Http::new(c.clone(), outside.clone())),
-        SourceConfig::Prometheus(c) => Source::Prometheus(Prometheus::new(c.clone(), outside.clone())),
+        SourceConfig::Prometheus(c) => {
+            Source::Prometheus(Prometheus::new(c.clone(), outside.clone()).reading(referenced))
+        }
         SourceConfig::Host(c) => Source::Host(Host::new(c.clone())),
     }
 }
@@ -124,8 +142,28 @@ fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine::Con
         budgets: (budget.decide, budget.execute, budget.verify),
         watch: config.watch.clone(),
         look_back: config.store.look_back,
-        limits: Limits { keep: config.store.keep, max_series: config.store.max_series as usize, ..Limits::default() },
+        limits: limits(config),
+        on_disk: true,
         evidence: config.state.join("evidence").display().to_string(),
+    }
+}
+
+/// What of the agent's memory is not for samples: the program, what it reads at once, what waits to be sent.
+const NOT_FOR_SAMPLES: u64 = 24 << 20;
+
+fn limits(config: &Config) -> Limits {
+    let max_bytes = usize::try_from(config.agent.memory.saturating_sub(NOT_FOR_SAMPLES)).unwrap_or(usize::MAX);
+    // Twice the look-back, so that a series that came back in time is known.
+    let hot = Limits::default().hot.max(config.store.look_back.times(2));
+    Limits { hot, max_series: config.store.max_series as usize, max_bytes, ..Limits::default() }
+}
+
+fn archive_options(config: &Config) -> archive::Options {
+    archive::Options {
+        keep: config.store.keep,
+        max_bytes: config.store.disk,
+        min_free: config.store.min_free,
+        ..archive::Options::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a source hands to the store: everything one look at one target gave.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,4 +91,7 @@ pub struct Batch {
     pub outcome: Outcome,
     /// The samples, those about the look itself included.
     pub samples: Vec<Sample>,
+    /// What the source must know to go on after this look (positions, totals); opaque to all others. It is kept in one
+    /// record with the samples, so that both survive or neither does. At most a mebibyte.
+    pub checkpoint: Option<Arc<[u8]>>,
 }

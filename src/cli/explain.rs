@@ -49,6 +49,9 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
     };
     let mut text = format!("{} of {} on {}: {level}\n", rule.name, snapshot.app, snapshot.host);
     text += &row("judges", &rule.judges);
+    if let Some(name) = &rule.remote {
+        text += &row("asked of", &asked_of(name, snapshot, when));
+    }
     for (kind, condition) in &rule.conditions {
         text += &row(kind, condition);
     }
@@ -64,6 +67,17 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
         text += &format!("  {}  {}\n", evaluation.at.clock(&when.zone), evaluation.text);
     }
     text
+}
+
+/// The remote server that gives the value, and what is known of it.
+fn asked_of(name: &str, snapshot: &Snapshot, when: &When) -> String {
+    let remote = snapshot.remotes.iter().find(|r| r.name == name);
+    let last = match remote.and_then(|r| r.answered) {
+        Some(at) => format!("last answer {} ago", when.age(at)),
+        None => "no answer yet".into(),
+    };
+    let clock = remote.and_then(|r| r.clock_off).map(|off| format!("; {}", show::clock_off(off)));
+    format!("{name}, {last}{}", clock.unwrap_or_default())
 }
 
 fn explained(alert: &AlertView, when: &When) -> String {
@@ -110,6 +124,28 @@ mod tests {
         let when = When { zone: jiff::tz::TimeZone::UTC, now: snapshot.at };
         insta::assert_snapshot!(render(&snapshot, &snapshot.rules[0], &when));
         insta::assert_snapshot!(render(&snapshot, &snapshot.rules[2], &when));
+    }
+
+    #[test]
+    fn a_remote_rule_names_its_server_the_last_answer_and_a_clock_that_is_off() {
+        let mut snapshot = samples::quiet();
+        snapshot.rules[0].remote = Some("central".into());
+        let when = When { zone: jiff::tz::TimeZone::UTC, now: snapshot.at };
+        let line = |snapshot: &Snapshot| {
+            let text = render(snapshot, &snapshot.rules[0], &when);
+            text.lines().find(|l| l.contains("asked of")).map(|l| l.trim().to_string())
+        };
+        assert_eq!(line(&snapshot).as_deref(), Some("asked of     central, no answer yet"));
+        snapshot.remotes = vec![crate::engine::snapshot::RemoteView {
+            name: "central".into(),
+            answered: Some(snapshot.at - crate::base::Span::secs(7)),
+            failure: None,
+            clock_off: Some(crate::base::Span::secs(-12)),
+        }];
+        let wanted = "asked of     central, last answer 7 s ago; its clock is 12 s behind this host's";
+        assert_eq!(line(&snapshot).as_deref(), Some(wanted));
+        let status = crate::cli::status::render(&snapshot, &when);
+        assert!(status.contains("CLOCK     central       its clock is 12 s behind this host's"), "{status}");
     }
 
     #[test]

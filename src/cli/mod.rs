@@ -9,12 +9,15 @@ mod demo;
 mod demo_service;
 mod deploy;
 mod explain;
+mod import;
 mod out;
 mod place;
+mod query;
 mod rollback;
 mod run;
 mod show;
 mod status;
+pub mod test;
 mod test_alert;
 mod watch;
 
@@ -135,6 +138,8 @@ enum What {
     Check(check::Args),
     /// Shows everything with a small shop and a bad release, in half a minute.
     Demo(demo::Args),
+    /// Runs unit tests of rules, in promtool's format or ours.
+    Test(test::Args),
     /// Sends a message the way alerts go, and waits until each channel took it.
     TestAlert(test_alert::Args),
     /// Tells the agent that a version goes live.
@@ -147,6 +152,10 @@ enum What {
     Status(status::Args),
     /// Explains what a rule judges and why it stands where it stands.
     Explain(explain::Args),
+    /// Evaluates an expression over the samples.
+    Query(query::Args),
+    /// Takes in old samples from an OpenMetrics file.
+    Import(import::Args),
     /// The demo's shop.
     #[command(hide = true)]
     DemoService(demo_service::Args),
@@ -198,12 +207,15 @@ async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
         What::Run(args) => run::run(context, &args).await,
         What::Check(args) => check::run(context, &args).await,
         What::Demo(args) => demo::run(context, &args).await,
+        What::Test(args) => test::run(context, &args).await,
         What::TestAlert(args) => test_alert::run(context, &args).await,
         What::Deploy(args) => deploy::run(context, &args).await,
         What::Watch(args) => watch::run(context, &args).await,
         What::Rollback(args) => rollback::run(context, &args).await,
         What::Status(args) => status::run(context, &args).await,
         What::Explain(args) => explain::run(context, &args).await,
+        What::Query(args) => query::run(context, &args).await,
+        What::Import(args) => import::run(context, &args).await,
         What::DemoService(args) => demo_service::run(&args).await,
         What::DemoSwitch(args) => demo_service::switch(context, &args).await,
     }
@@ -283,6 +295,7 @@ mod tests {
             "run",
             "check --strict --print",
             "demo --fault blind",
+            "test errors_test.yml errors.toml --run errors",
             "test-alert --channel slack/ops",
             "deploy start --version 2.1.0",
             "deploy start shop --version 2.1.0 --previous 2.0.3 --live --force --wait",
@@ -298,6 +311,10 @@ mod tests {
             "rollback execute 01k8n0000000000000000000000-1 --session --state /var/lib/backstop",
             "status --format json --color never",
             "explain errors --set api=http://localhost",
+            "query up --at 5m",
+            "query up --from 2h --to 1700000000 --step 15s --format json",
+            "query up --range 1h",
+            "import -",
         ] {
             let words = std::iter::once("backstop").chain(line.split(' '));
             if let Err(error) = Cli::try_parse_from(words) {

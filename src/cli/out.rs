@@ -45,6 +45,12 @@ impl Out {
         }
     }
 
+    /// Writes bytes as they are, and a line end.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.all(bytes);
+        self.all(b"\n");
+    }
+
     /// Writes a line to standard error.
     pub fn error(text: &str) {
         // There is no third place to say that standard error is gone.
@@ -52,11 +58,15 @@ impl Out {
     }
 
     fn raw(&mut self, text: &str) {
+        self.all(text.as_bytes());
+    }
+
+    fn all(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
         }
         let mut out = std::io::stdout().lock();
-        self.closed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
+        self.closed = out.write_all(bytes).and_then(|()| out.flush()).is_err();
     }
 }
 

@@ -3,7 +3,7 @@
 //! The configuration says it; what it leaves open follows from where the command runs. A configuration that
 //! cannot be read right now must not keep anybody from asking the running agent, so it is then passed over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, Failure, Globals};
 use crate::agent::wire;
@@ -37,6 +37,11 @@ pub fn find(globals: &Globals) -> Place {
             Place { socket: state.join("control.sock"), state }
         }
     }
+}
+
+/// Where the samples of a state folder are.
+pub fn samples(state: &Path) -> PathBuf {
+    state.join("samples")
 }
 
 /// The zone for texts.

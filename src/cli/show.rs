@@ -83,6 +83,12 @@ pub fn phase(run: &RunView) -> String {
     if run.text.starts_with(&run.phase) { run.text.clone() } else { format!("{}: {}", run.phase, run.text) }
 }
 
+/// `its clock is 12s ahead of this host's`.
+pub fn clock_off(off: crate::base::Span) -> String {
+    let (by, way) = if off < crate::base::Span::ZERO { (-off, "behind") } else { (off, "ahead of") };
+    format!("its clock is {} {way} this host's", by.human())
+}
+
 /// The line that everything begins with: `shop on web-1 …  agent up 12 d, watching 3 targets, 9 rules`.
 pub fn heading(snapshot: &Snapshot, when: &When) -> String {
     use super::out::{pad, plural};

@@ -69,8 +69,21 @@ pub fn render(snapshot: &Snapshot, when: &When) -> String {
     if let Some(why) = &snapshot.degraded {
         text += &format!("DEGRADED  {why}; no rollback or approval is accepted until the disk is back\n");
     }
+    if let Some(why) = &snapshot.not_kept {
+        text += &format!("SAMPLES   not kept on disk, so a restart would forget them: {why}\n");
+    }
+    for usage in snapshot.usage.iter().filter(|usage| usage.ceiling.is_some()) {
+        text += &format!(
+            "FULL      the store is full: {} has {} series and gets no more ([agent] memory, [store] max_series)\n",
+            usage.source, usage.series
+        );
+    }
     if let Some(why) = &snapshot.config_refused {
         text += &format!("CONFIG    the file on disk was refused, the one before goes on running: {why}\n");
+    }
+    for target in snapshot.targets.iter().filter(|target| !target.good) {
+        let why = target.failure.as_deref().unwrap_or("the last look failed");
+        text += &format!("{}{} ({}): {why}\n", pad("DOWN", 10), target.source, target.instance);
     }
     let mut wrong: Vec<&RuleView> = snapshot.rules.iter().filter(|r| r.level > Level::Ok).collect();
     wrong.sort_by_key(|rule| std::cmp::Reverse(rule.level));
@@ -79,6 +92,9 @@ pub fn render(snapshot: &Snapshot, when: &When) -> String {
     }
     for rule in snapshot.rules.iter().filter(|r| is_blind(r)) {
         text += &blind(rule, when);
+    }
+    for (remote, off) in snapshot.remotes.iter().filter_map(|r| Some((r, r.clock_off?))) {
+        text += &format!("{}{}{}\n", pad("CLOCK", 10), pad(&remote.name, 14), show::clock_off(off));
     }
     text += &fine(snapshot);
     if !wrong.is_empty() {

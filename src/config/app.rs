@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 use serde_json_path::JsonPath;
 
-use crate::base::table::{Placed, Read, nearest};
+use crate::base::table::{Placed, Read, Size, nearest};
 use crate::base::{Labels, Node, Problems, Span, Table};
 use crate::sys::http::Url;
 
@@ -51,13 +51,19 @@ pub struct Agent {
     pub socket: Option<PathBuf>,
     /// The least severe lines of the agent's own log.
     pub log: String,
+    /// Bytes it may take in memory, about: past it the loudest source gives series up.
+    pub memory: u64,
 }
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// How long samples are kept. They stand in memory, so the default is two days.
+    /// How long samples are kept on disk.
     pub keep: Span,
+    /// Bytes of samples on disk; past it the oldest go.
+    pub disk: u64,
+    /// Free bytes that samples leave on the disk; below it none are written.
+    pub min_free: u64,
     /// How far back an instant selector looks.
     pub look_back: Span,
     /// The most series of all sources together.
@@ -173,7 +179,7 @@ impl Version {
 impl Agent {
     /// Reads `[agent]`. Its `state` is read before all else, because `${state}` stands for it.
     pub fn read(node: Option<&Node>, problems: &mut Problems) -> Agent {
-        let mut agent = Agent { socket: None, log: "info".into() };
+        let mut agent = Agent { socket: None, log: "info".into(), memory: 64 << 20 };
         let Some(mut table) = node.and_then(|n| Table::open(n, "[agent]", problems)) else { return agent };
         for key in ["state", "socket"] {
             let path: Option<Placed<PathBuf>> = table.get(key, problems);
@@ -195,18 +201,30 @@ impl Agent {
             }
             agent.log = log.value;
         }
-        not_yet(&mut table, &["engine", "heartbeat", "memory"], problems);
+        agent.memory = at_least(&mut table, "memory", LEAST_MEMORY, agent.memory, problems);
+        not_yet(&mut table, &["engine", "heartbeat"], problems);
         table.finish(problems);
         agent
     }
 }
 
+/// Less than this the agent cannot hold even a small host's samples.
+const LEAST_MEMORY: u64 = 32 << 20;
+
 impl Store {
     /// Reads `[store]`.
     pub fn read(node: Option<&Node>, problems: &mut Problems) -> Store {
-        let mut store = Store { keep: Span::hours(48), look_back: Span::mins(5), max_series: 20_000 };
+        let mut store = Store {
+            keep: Span::hours(24 * 30),
+            disk: 1 << 30,
+            min_free: 256 << 20,
+            look_back: Span::mins(5),
+            max_series: 20_000,
+        };
         let Some(mut table) = node.and_then(|n| Table::open(n, "[store]", problems)) else { return store };
         store.keep = positive(&mut table, "keep", store.keep, problems);
+        store.disk = at_least(&mut table, "disk", 32 << 20, store.disk, problems);
+        store.min_free = at_least(&mut table, "min_free", 0, store.min_free, problems);
         store.look_back = positive(&mut table, "look_back", store.look_back, problems);
         let most = table.get::<Placed<u32>>("max_series", problems);
         if let Some(most) = most {
@@ -215,7 +233,6 @@ impl Store {
             }
             store.max_series = most.value;
         }
-        not_yet(&mut table, &["disk", "min_free"], problems);
         table.finish(problems);
         store
     }
@@ -266,6 +283,25 @@ fn positive(table: &mut Table<'_>, key: &str, default: Span, problems: &mut Prob
         return default;
     }
     span.value
+}
+
+fn at_least(table: &mut Table<'_>, key: &str, least: u64, default: u64, problems: &mut Problems) -> u64 {
+    let Some(size) = table.get::<Placed<Size>>(key, problems) else { return default };
+    if size.value.0 < least {
+        let least = size_text(least);
+        problems.error(&size.place, format!("`{key}` is at least {least}"), "too small");
+        return default;
+    }
+    size.value.0
+}
+
+/// A size as the configuration takes it, in the largest unit that it is a whole number of.
+pub fn size_text(bytes: u64) -> String {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
 }
 
 fn read_labels(table: &mut Table<'_>, problems: &mut Problems) -> Labels {

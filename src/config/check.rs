@@ -15,11 +15,11 @@ use crate::{notify, rollback, rule};
 pub const NAME_HELP: &str = "a-z, 0-9 and hyphens, at most 63, not beginning with a hyphen";
 
 /// The tables that exist.
-const KINDS: [&str; 11] =
-    ["app", "agent", "store", "web", "host", "http", "prometheus", "rule", "channel", "watch", "rollback"];
+const KINDS: [&str; 12] =
+    ["app", "agent", "store", "web", "host", "http", "prometheus", "remote", "rule", "channel", "watch", "rollback"];
 
 /// Tables of the grammar that this version has not.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 13] = [
     "apps",
     "command",
     "container",
@@ -29,7 +29,6 @@ const NOT_YET: [&str; 14] = [
     "packs",
     "person",
     "remedy",
-    "remote",
     "rota",
     "signal",
     "systemd",

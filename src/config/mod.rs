@@ -13,6 +13,7 @@ pub mod check;
 pub mod diagnose;
 pub mod load;
 pub mod print;
+pub mod remote;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub web: app::Web,
     /// The enabled sources.
     pub sources: Vec<SourceConfig>,
+    /// The enabled remote servers.
+    pub remotes: Vec<remote::Remote>,
     /// The enabled rules.
     pub rules: Vec<rule::Rule>,
     /// The enabled channels, their fallbacks settled.
@@ -154,9 +157,10 @@ impl Config {
     pub fn summary(&self) -> String {
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
         format!(
-            "{}: good. {}, {} ({} can roll back), {}, mode {}, {}",
+            "{}: good. {}{}, {} ({} can roll back), {}, mode {}, {}",
             self.name,
             count(self.sources.len(), "target"),
+            if self.remotes.is_empty() { String::new() } else { format!(", {}", count(self.remotes.len(), "remote")) },
             count(self.rules.len(), "rule"),
             self.rules.iter().filter(|r| r.rollback.is_some()).count(),
             count(self.channels.len(), "channel"),
@@ -272,7 +276,7 @@ fn remove(node: &mut Node, path: &[&str]) {
 /// `--state`, `[agent] state`, systemd's, the system's for a configuration in `/etc`, else the user's.
 fn state_folder(tree: &Node, path: Option<&Path>, options: &Options) -> PathBuf {
     if let Some(state) = &options.state {
-        return state.clone();
+        return std::path::absolute(state).unwrap_or_else(|_| state.clone());
     }
     // The folder may itself hold variables; its mistakes are reported when the whole tree is replaced.
     let mut scratch = (tree.clone(), Problems::default());
@@ -318,7 +322,8 @@ impl Reader<'_> {
         let store = app::Store::read(child(&tree, "store"), self.problems);
         let web = app::Web::read(child(&tree, "web"), self.problems);
         let sources = self.sources(&tree, &app);
-        let rules = self.rules(&tree, &app);
+        let mut rules = self.rules(&tree, &app);
+        let remotes = self.remotes(&tree, &mut rules);
         let channels = self.channels(&tree);
         let rollback = child(&tree, "rollback")
             .map_or_else(Default::default, |n| rollback::config::Config::read(n, self.problems));
@@ -352,6 +357,7 @@ impl Reader<'_> {
             store,
             web,
             sources: sources.into_iter().filter(|s| s.common().enabled).collect(),
+            remotes: remotes.into_iter().filter(|r| r.enabled).collect(),
             rules: rules.into_iter().filter(|r| r.enabled).map(|r| r.rule).collect(),
             channels: channels.into_iter().map(|c| c.config).filter(|c| c.subscription().enabled).collect(),
             rollback,
@@ -389,6 +395,18 @@ impl Reader<'_> {
             }
         }
         rules
+    }
+
+    /// The remote servers, each rule's timeout settled.
+    fn remotes(&mut self, tree: &Node, rules: &mut [rule::config::Config]) -> Vec<remote::Remote> {
+        let named = self.named(tree, "remote");
+        let read = |(name, place, node): &(&str, &Place, &Node)| remote::Remote::read(name, place, node, self.problems);
+        let remotes: Vec<remote::Remote> = named.iter().filter_map(read).collect();
+        if self.is_whole {
+            let written: Vec<&str> = named.iter().map(|(name, ..)| *name).collect();
+            remote::settle(rules, &remotes, &written, self.problems);
+        }
+        remotes
     }
 
     fn channels(&mut self, tree: &Node) -> Vec<check::Channel> {

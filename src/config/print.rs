@@ -4,6 +4,7 @@
 //! secrets are shown, for they are no secrets; what may hold one (headers, environments, bodies, the query of an
 //! address) is masked.
 
+use super::app::size_text;
 use super::{Config, Files};
 use crate::base::table::{Entry, Value};
 use crate::base::{Node, Place};
@@ -65,12 +66,15 @@ fn defaults(config: &Config) -> Vec<(&'static str, Vec<(&'static str, String)>)>
                 ("state", quoted(&config.state.display())),
                 ("socket", quoted(&config.socket().display())),
                 ("log", quoted(&config.agent.log)),
+                ("memory", quoted(&size_text(config.agent.memory))),
             ],
         ),
         (
             "store",
             vec![
                 ("keep", quoted(&config.store.keep)),
+                ("disk", quoted(&size_text(config.store.disk))),
+                ("min_free", quoted(&size_text(config.store.min_free))),
                 ("look_back", quoted(&config.store.look_back)),
                 ("max_series", config.store.max_series.to_string()),
             ],

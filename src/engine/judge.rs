@@ -6,18 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::asking::{ASK_LEAST, Asking, Due, Query};
 use super::snapshot::Evaluation;
 use crate::base::{Labels, Level, Span, Timestamp};
-use crate::promql::{self, CountReading, Reading};
+use crate::promql::{self, Absence, CountReading, Missing, Reading};
 use crate::rule::machine::GONE_AFTER;
 use crate::rule::{Alert, Change, Condition, Judged, NoData, Rule, Value, When};
-use crate::store::{Store, TargetId};
+use crate::store::{Past, Store, TargetId};
 
 /// How often a rule is evaluated where its sources are unknown.
 const EVERY_UNKNOWN: Span = Span::secs(15);
 
 /// The shortest `every`.
 const EVERY_LEAST: Span = Span::secs(1);
+
+/// How often within `every` a rule is judged on rounds of which only a part has come.
+const PARTIAL_ROUNDS: i64 = 8;
 
 /// How many evaluations are kept for `explain`.
 const RECENT: usize = 20;
@@ -39,10 +43,23 @@ pub(super) struct Judge {
     observed_until: Option<Timestamp>,
     interval: Span,
     targets: BTreeSet<TargetId>,
-    generation: Option<u64>,
+    giving: Option<u64>,
     delivered: BTreeSet<TargetId>,
     due_at: Timestamp,
     labels: Labels,
+    /// Of a rule that asks a remote server.
+    pub(super) asking: Asking,
+}
+
+/// What came of a rule that is due.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// It was judged.
+    Judged(Vec<Change>),
+    /// Its value is asked of a remote server.
+    Asks(Query),
+    /// The answer has not come yet.
+    Waits,
 }
 
 impl Judge {
@@ -62,10 +79,11 @@ impl Judge {
             observed_until: None,
             interval: EVERY_UNKNOWN,
             targets: BTreeSet::new(),
-            generation: None,
+            giving: None,
             delivered: BTreeSet::new(),
             due_at: now + EVERY_LEAST,
             labels,
+            asking: Asking::default(),
         }
     }
 
@@ -89,14 +107,17 @@ impl Judge {
         if event || self.delivered.len() >= self.targets.len() {
             self.due_at = now;
         } else {
-            let wait = Span((self.every.0 / 10).min(500));
-            self.due_at = self.due_at.min(now + wait);
+            // Where targets deliver one after the other, not each of them brings an evaluation of its own.
+            let wait = now + Span((self.every.0 / 10).min(500));
+            let again = self.evaluated.map_or(wait, |at| at + Span(self.every.0 / PARTIAL_ROUNDS));
+            self.due_at = self.due_at.min(wait.max(again));
         }
     }
 
     /// Not judged now: it is due again one `every` later.
     pub(super) fn postpone(&mut self, now: Timestamp) {
         self.due_at = now + self.every;
+        self.asking.forget();
     }
 
     /// Something it reads was written by the engine.
@@ -104,11 +125,40 @@ impl Judge {
         self.due_at = now;
     }
 
-    /// Evaluates the expression, judges each label set, and plans the next evaluation.
-    pub(super) fn evaluate(&mut self, store: &Store, look_back: Span, now: Timestamp) -> Vec<Change> {
+    /// Evaluates the expression, or asks for its value; judges each label set, and plans the next evaluation.
+    pub(super) fn turn(&mut self, store: &Store, look_back: Span, now: Timestamp, ticket: u64) -> Turn {
         self.look_up_targets(store);
+        let Value::Remote { remote, query, timeout, .. } = &self.rule.value else {
+            let readings = self.read(store, look_back, now);
+            let changes = self.judge(readings, now);
+            // A little later than the data are due, so that they are judged when they come, once.
+            self.plan(now + self.every + Span((self.every.0 / 10).min(500)), now + Span::millis(1));
+            return Turn::Judged(changes);
+        };
+        match self.asking.due(remote, now) {
+            Due::Ask => {
+                let (remote, query, timeout) = (remote.clone(), query.clone(), *timeout);
+                self.asking.ask(ticket, now, timeout);
+                self.due_at = now + timeout;
+                Turn::Asks(Query { ticket, remote, query, at: now, timeout })
+            }
+            Due::Wait(deadline) => {
+                self.due_at = deadline;
+                Turn::Waits
+            }
+            Due::Judge(reading, asked) => {
+                let readings = self.readings(reading);
+                let changes = self.judge(readings, now);
+                let soonest = (asked + ASK_LEAST).max(now + Span::millis(1));
+                self.plan((asked + self.every).max(soonest), soonest);
+                Turn::Judged(changes)
+            }
+        }
+    }
+
+    /// Judges each label set by what was read.
+    fn judge(&mut self, (points, no_data, failed): Readings, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
-        let (points, no_data, failed) = self.read(store, look_back, now);
         let saw = !points.is_empty() || (no_data.is_none() && failed.is_none());
         self.count_observed(saw, now);
         self.failed = failed;
@@ -136,20 +186,29 @@ impl Judge {
 
         self.evaluated = Some(now);
         self.delivered.clear();
-        // A little later than the data are due, so that they are judged when they come, once.
-        self.due_at = now + self.every + Span((self.every.0 / 10).min(500));
-        for alert in self.alerts.values() {
-            if let Some(at) = alert.deadline(&self.rule, self.interval) {
-                // Never at once again: a deadline that has come without effect waits for a sample.
-                self.due_at = self.due_at.min(at.max(now + Span::millis(1)));
-            }
-        }
         changes
+    }
+
+    /// The next evaluation: `next`, or when a timer of an alert runs out, but not before `soonest`: a deadline that has
+    /// come without effect waits for a sample.
+    fn plan(&mut self, next: Timestamp, soonest: Timestamp) {
+        let deadlines = self.alerts.values().filter_map(|alert| alert.deadline(&self.rule, self.interval));
+        self.due_at = deadlines.map(|at| at.max(soonest)).fold(next, Timestamp::min);
+    }
+
+    /// An answer of a remote server came; false where this rule does not wait for it.
+    pub(super) fn take_answer(&mut self, answer: &super::asking::Answer, now: Timestamp) -> bool {
+        let is_mine = self.asking.take(answer, now);
+        if is_mine {
+            self.due_at = now;
+        }
+        is_mine
     }
 
     /// Moves all remembered times by `by`, because the wall clock was set.
     pub(super) fn shift(&mut self, by: Span) {
         self.due_at += by;
+        self.asking.shift(by);
         self.alerts.values_mut().for_each(|a| a.shift(by));
         for at in [&mut self.evaluated, &mut self.observed_until].into_iter().flatten() {
             *at += by;
@@ -184,17 +243,17 @@ impl Judge {
     }
 
     fn read(&self, store: &Store, look_back: Span, now: Timestamp) -> Readings {
+        if *store.past() != Past::Complete
+            && let Some((selector, _)) = self.rule.reach(look_back).into_iter().find(|(_, reach)| *reach > store.hot())
+        {
+            return self.readings(match store.past() {
+                Past::Unreadable(why) => Reading::Failed(format!("the past that it asks for cannot be read: {why}")),
+                _ => Reading::NoData(Absence { selector: selector.to_string(), missing: Missing::Loading }),
+            });
+        }
         match &self.rule.value {
-            Value::Expression { plan, .. } => match promql::evaluate(plan, store, now, look_back) {
-                Reading::Points(points) => {
-                    let judge = |p: promql::Point| {
-                        (self.alert_labels(&p.labels), Judged::Value { value: p.value, newest: p.newest })
-                    };
-                    (points.into_iter().map(judge).collect(), None, None)
-                }
-                Reading::NoData(absence) => (Vec::new(), Some(absence.to_string()), None),
-                Reading::Failed(why) => (Vec::new(), None, Some(why)),
-            },
+            Value::Expression { plan, .. } => self.readings(promql::evaluate(plan, store, now, look_back)),
+            Value::Remote { .. } => (Vec::new(), None, Some("it is asked of a remote server, not read here".into())),
             Value::Share { errors, total, window, by, .. } => {
                 match promql::count_events(errors, total, *window, by, store, now) {
                     CountReading::Counts(points) => {
@@ -211,17 +270,31 @@ impl Judge {
         }
     }
 
+    fn readings(&self, reading: Reading) -> Readings {
+        match reading {
+            Reading::Points(points) => {
+                let judge = |p: promql::Point| {
+                    (self.alert_labels(&p.labels), Judged::Value { value: p.value, newest: p.newest })
+                };
+                (points.into_iter().map(judge).collect(), None, None)
+            }
+            Reading::NoData(absence) => (Vec::new(), Some(absence.to_string()), None),
+            Reading::Failed(why) => (Vec::new(), None, Some(why)),
+        }
+    }
+
     fn alert_labels(&self, labels: &Labels) -> Labels {
         labels.without_name().merged(&self.labels)
     }
 
     fn look_up_targets(&mut self, store: &Store) {
-        if self.generation == Some(store.generation()) {
+        if self.giving == Some(store.giving()) {
             return;
         }
-        self.generation = Some(store.generation());
+        self.giving = Some(store.giving());
         self.targets = match &self.rule.value {
             Value::Expression { plan, .. } => plan.targets(store).into_iter().collect(),
+            Value::Remote { .. } => BTreeSet::new(),
             Value::Share { errors, total, .. } => store.targets_of([&**total, &**errors]).into_iter().collect(),
         };
         let intervals = || self.targets.iter().map(|t| store.target(*t).interval);
@@ -292,6 +365,7 @@ fn reads_rules(rule: &Rule) -> bool {
             let own = |name: &str| name == "ALERTS" || name.starts_with("backstop_");
             plan.selectors().iter().any(|s| s.selector.name.as_deref().is_some_and(own))
         }
-        Value::Share { .. } => false,
+        // What a remote server says of `ALERTS` is not about the rules here.
+        Value::Share { .. } | Value::Remote { .. } => false,
     }
 }

@@ -5,6 +5,7 @@
 //! rules are evaluated, their machines run, and what they produce is appended. The first effect, if anything
 //! happened that must be remembered, is [`Effect::Journal`]; the others are performed when that is durable.
 
+mod asking;
 pub mod command;
 mod judge;
 pub mod snapshot;
@@ -13,6 +14,7 @@ mod stories;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +27,12 @@ use crate::rollback::machine::{
     self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
 };
 use crate::rule::{Change, Rule};
-use crate::store::{Limits, Store};
+use crate::store::{Limits, Past, Selector, Store, Stretch};
 use crate::watch;
 
+pub use asking::{Answer, Query};
 use command::{Command, Reply};
-use judge::Judge;
+use judge::{Judge, Turn};
 pub use state::{Event, State};
 
 /// Everything the engine is configured with.
@@ -63,6 +66,8 @@ pub struct Config {
     pub look_back: Span,
     /// Limits of the store.
     pub limits: Limits,
+    /// Whether samples are kept on disk: then [`Effect::Persist`] and [`Effect::Load`] are asked for.
+    pub on_disk: bool,
     /// Where the evidence of a run is kept, for messages.
     pub evidence: String,
 }
@@ -85,6 +90,15 @@ pub enum Input {
     Batch(Batch),
     /// Time passed.
     Tick,
+    /// Older samples that were asked for.
+    Loaded {
+        /// The question that this answers; the answer to an older one is left alone.
+        ticket: u64,
+        /// Series with samples.
+        stretches: Vec<Stretch>,
+        /// Whether these were the last, or why the rest cannot come.
+        end: Option<Result<(), String>>,
+    },
     /// A delivery was tried.
     Receipt(Receipt),
     /// The executor's journal, as read now.
@@ -98,6 +112,8 @@ pub enum Input {
         /// How it ended, once it has.
         end: Option<ExecutionEnd>,
     },
+    /// A remote server answered, or did not.
+    Answer(Answer),
     /// The running version was read.
     Version(Result<String, String>),
     /// Somebody wants something; the reply goes to `ticket`.
@@ -130,6 +146,19 @@ pub enum Input {
 pub enum Effect {
     /// Make these durable, before anything else of this step is done.
     Journal(Vec<Event>),
+    /// Keep these samples. Nothing waits for it.
+    Persist(Box<Kept>),
+    /// Read samples from before the hot window, and hand them in as [`Input::Loaded`].
+    Load {
+        /// To be handed in with them.
+        ticket: u64,
+        /// Which.
+        wanted: Vec<Reach>,
+        /// How many samples there may be: more do not fit into memory.
+        most: u64,
+    },
+    /// Ask a remote server; the answer comes back as [`Input::Answer`].
+    Query(Query),
     /// Try a delivery.
     Deliver(Box<Sending>),
     /// Have one rung executed: write the request, start the executor. Doing it again changes nothing.
@@ -150,6 +179,54 @@ pub enum Effect {
         /// The answer.
         reply: Reply,
     },
+}
+
+/// Samples as the store took them, to be kept on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Who wrote them.
+    pub writer: Writer,
+    /// When.
+    pub at: Timestamp,
+    /// The samples, stale markers included; with a time of their own where it is another.
+    pub samples: Vec<Sample>,
+    /// The state of the source after this look, as it gave it.
+    pub checkpoint: Option<Arc<[u8]>>,
+}
+
+/// Who wrote samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// A look at a target.
+    Target {
+        /// The source.
+        source: SourceRef,
+        /// The target.
+        instance: String,
+        /// How often it is looked at.
+        interval: Span,
+        /// Whether the look was good.
+        good: bool,
+    },
+    /// The engine, for this family.
+    Family(String),
+}
+
+/// Series that a rule asks for beyond the hot window.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Which.
+    pub selector: Selector,
+    /// After when.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
+}
+
+impl PartialEq for Reach {
+    fn eq(&self, other: &Reach) -> bool {
+        (self.selector.to_string(), self.from, self.to) == (other.selector.to_string(), other.from, other.to)
+    }
 }
 
 /// One rung for the executor.
@@ -189,8 +266,12 @@ pub struct Engine {
     observed_saved: Timestamp,
     own_written: Timestamp,
     started: Timestamp,
+    /// How many questions were asked: their tickets.
+    asked: u64,
     random: u128,
     counts: Counts,
+    /// The newest question for old samples.
+    load: u64,
 }
 
 /// A target as last seen.
@@ -216,6 +297,12 @@ struct Counts {
 
 /// How often the engine writes its own series, at least.
 const OWN_EVERY: Span = Span::secs(15);
+
+/// How far back a rule's samples are held at most, also where `@` fixes it to a moment long ago.
+const LONGEST_REACH: Span = Span::hours(24 * 30);
+
+/// Bytes of memory for each sample of a past that is read: twice what it takes while it is handed over.
+const BYTES_WHILE_LOADED: usize = 32;
 
 /// How often the coverage of a watch is journaled.
 const OBSERVED_EVERY: Span = Span::mins(5);
@@ -250,8 +337,10 @@ impl Engine {
             observed_saved: now,
             own_written: now - OWN_EVERY,
             started: now,
+            asked: 0,
             random: seed,
             counts: Counts::default(),
+            load: 0,
         }
     }
 
@@ -294,6 +383,16 @@ impl Engine {
         &self.store
     }
 
+    /// States that samples cannot be kept, whatever the configuration says; before the first step.
+    pub fn set_on_disk(&mut self, on_disk: bool) {
+        self.config.on_disk = on_disk;
+    }
+
+    /// Puts samples from before a restart in; before the first step.
+    pub fn restore(&mut self, put: impl FnOnce(&mut Store)) {
+        put(&mut self.store);
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
@@ -316,7 +415,9 @@ impl Engine {
 
     fn take_in(&mut self, now: Timestamp, input: Input, out: &mut Out) {
         match input {
-            Input::Batch(batch) => self.take_batch(now, &batch),
+            Input::Batch(batch) => self.take_batch(now, &batch, out),
+            Input::Loaded { ticket, stretches, end } if ticket == self.load => self.take_loaded(&stretches, end),
+            Input::Loaded { .. } => {}
             Input::Tick => {}
             Input::Receipt(receipt) => {
                 for event in self.state.outbox.receipt(&receipt) {
@@ -325,6 +426,10 @@ impl Engine {
             }
             Input::Execution { execution, pid, steps, end } => {
                 self.take_execution(now, &execution, pid, steps, end, out);
+            }
+            Input::Answer(answer) => {
+                // One that nobody waits for any more changes nothing.
+                self.judges.iter_mut().any(|judge| judge.take_answer(&answer, now));
             }
             Input::Version(version) => self.version = Some((now, version)),
             Input::Command { ticket, command } => {
@@ -336,6 +441,8 @@ impl Engine {
             Input::Degraded(why) => self.take_degraded(now, why, out),
             Input::Started { version } => {
                 self.record(Event::Started { at: now, version }, out);
+                self.end_removed_targets(now, out);
+                self.reach_back(now, out);
                 for event in self.state.outbox.retire(&self.config.channels, now) {
                     self.record(Event::Delivery(event), out);
                 }
@@ -349,10 +456,26 @@ impl Engine {
         }
     }
 
-    fn take_batch(&mut self, now: Timestamp, batch: &Batch) {
+    fn take_batch(&mut self, now: Timestamp, batch: &Batch, out: &mut Out) {
         self.counts.batches += 1;
         self.counts.samples += batch.samples.len() as u64;
-        let appended = self.store.append(batch);
+        let appended = if self.config.on_disk {
+            let mut samples = Vec::with_capacity(batch.samples.len());
+            let appended = self.store.append_recorded(batch, &mut |labels, at, value| {
+                samples.push(Sample { labels: labels.clone(), value, at: (at != batch.at).then_some(at) });
+            });
+            let writer = Writer::Target {
+                source: batch.source.clone(),
+                instance: batch.instance.clone(),
+                interval: batch.interval,
+                good: batch.outcome == Outcome::Good,
+            };
+            let kept = Kept { writer, at: batch.at, samples, checkpoint: batch.checkpoint.clone() };
+            out.effects.push(Effect::Persist(Box::new(kept)));
+            appended
+        } else {
+            self.store.append(batch)
+        };
         self.counts.refused += appended.refused;
         let external = self.config.sources.iter().any(|s| s.source == batch.source && s.external);
         let failure = match &batch.outcome {
@@ -364,6 +487,63 @@ impl Engine {
         for judge in &mut self.judges {
             judge.delivered(appended.target, appended.events, &self.store, now);
         }
+    }
+
+    fn take_loaded(&mut self, stretches: &[Stretch], end: Option<Result<(), String>>) {
+        if !stretches.iter().all(|stretch| self.store.insert_older(stretch)) {
+            self.load += 1;
+            let why = "it does not fit into memory; raise [agent] memory, or let the rule reach less far back";
+            return self.store.set_past(Past::Unreadable(why.into()));
+        }
+        match end {
+            None => {}
+            Some(Ok(())) => self.store.set_past(Past::Complete),
+            Some(Err(why)) => self.store.set_past(Past::Unreadable(why)),
+        }
+    }
+
+    /// Series of sources that the configuration no longer has end: nobody looks whether they are still there.
+    fn end_removed_targets(&mut self, now: Timestamp, out: &mut Out) {
+        let known = |source: &SourceRef| self.config.sources.iter().any(|info| info.source == *source);
+        let gone: Vec<_> =
+            self.store.targets().filter(|(_, t)| t.gives() && !known(&t.source)).map(|(id, _)| id).collect();
+        for id in gone {
+            let mut samples = Vec::new();
+            self.store.end_target(id, now, &mut |labels, at, value| {
+                samples.push(Sample { labels: labels.clone(), value, at: (at != now).then_some(at) });
+            });
+            if self.config.on_disk && !samples.is_empty() {
+                let target = self.store.target(id);
+                let writer = Writer::Target {
+                    source: target.source.clone(),
+                    instance: target.instance.clone(),
+                    interval: target.interval,
+                    good: false,
+                };
+                out.effects.push(Effect::Persist(Box::new(Kept { writer, at: now, samples, checkpoint: None })));
+            }
+        }
+    }
+
+    /// Asks for what rules reach back for beyond the hot window, when that may have changed.
+    fn reach_back(&mut self, now: Timestamp, out: &mut Out) {
+        // What was held until now is held; a hot window that a reload made longer is not yet.
+        let hot = self.config.limits.hot.min(Span(now.0.saturating_sub(self.store.held_since().0)));
+        self.load += 1;
+        let rules = self.config.rules.iter();
+        let reach = rules.flat_map(|rule| rule.reach(self.config.look_back)).filter(|(_, reach)| *reach > hot);
+        let reach: Vec<(Selector, Span)> =
+            reach.map(|(selector, reach)| (selector, reach.min(LONGEST_REACH))).collect();
+        self.store.set_reach(reach.clone());
+        self.store.set_past(Past::Complete);
+        if reach.is_empty() || !self.config.on_disk {
+            return;
+        }
+        self.store.set_past(Past::Loading);
+        let wanted = |(selector, reach): (Selector, Span)| Reach { selector, from: now - reach, to: now };
+        let wanted = reach.into_iter().map(wanted).collect();
+        let most = (self.config.limits.max_bytes / BYTES_WHILE_LOADED) as u64;
+        out.effects.push(Effect::Load { ticket: self.load, wanted, most });
     }
 
     fn take_execution(
@@ -390,6 +570,10 @@ impl Engine {
         self.observed_saved += by;
         if let Some((at, _)) = &mut self.version {
             *at += by;
+        }
+        if *self.store.past() == Past::Loading {
+            // What is being read has the times from before.
+            self.reach_back(now, out);
         }
         self.record(Event::ClockStepped { at: now, by }, out);
     }
@@ -426,6 +610,8 @@ impl Engine {
         self.store.set_limits(config.limits.clone());
         self.targets.retain(|(source, _), _| config.sources.iter().any(|s| s.source == *source));
         self.config = config;
+        self.end_removed_targets(now, out);
+        self.reach_back(now, out);
         for event in self.state.outbox.retire(&self.config.channels, now) {
             self.record(Event::Delivery(event), out);
         }
@@ -473,8 +659,16 @@ impl Engine {
                     continue;
                 }
                 let had_data = judge.no_data.is_none();
+                let changes = match judge.turn(&self.store, self.config.look_back, now, self.asked) {
+                    Turn::Judged(changes) => changes,
+                    Turn::Asks(query) => {
+                        self.asked += 1;
+                        out.effects.push(Effect::Query(query));
+                        continue;
+                    }
+                    Turn::Waits => continue,
+                };
                 self.counts.evaluations += 1;
-                let changes = judge.evaluate(&self.store, self.config.look_back, now);
                 changed |= !changes.is_empty() || had_data != self.judges[i].no_data.is_none();
                 for change in changes {
                     self.take_change(now, change, out);
@@ -891,7 +1085,7 @@ impl Engine {
     }
 
     /// Appends the series that the engine itself writes.
-    fn write_own(&mut self, now: Timestamp, _: &mut Out) {
+    fn write_own(&mut self, now: Timestamp, out: &mut Out) {
         if now - self.own_written < OWN_EVERY {
             return;
         }
@@ -935,9 +1129,23 @@ impl Engine {
             ("backstop_delivery_oldest_seconds", oldest),
             ("backstop_deployment", deployment),
         ] {
-            self.store.append_own(now, family, &samples);
+            self.append_own(now, family, &samples, out);
         }
         self.judges.iter_mut().filter(|j| j.reads_rules).for_each(|j| j.wake(now));
+    }
+
+    fn append_own(&mut self, now: Timestamp, family: &str, samples: &[Sample], out: &mut Out) {
+        if !self.config.on_disk {
+            return self.store.append_own(now, family, samples);
+        }
+        let mut kept = Vec::with_capacity(samples.len());
+        self.store.append_own_recorded(now, family, samples, &mut |labels, at, value| {
+            kept.push(Sample { labels: labels.clone(), value, at: (at != now).then_some(at) });
+        });
+        if !kept.is_empty() {
+            let writer = Writer::Family(family.to_string());
+            out.effects.push(Effect::Persist(Box::new(Kept { writer, at: now, samples: kept, checkpoint: None })));
+        }
     }
 
     /// The next random number: SplitMix64 twice (G. Steele, D. Lea, C. Flood, 2014), so that a seed gives the

@@ -29,10 +29,19 @@ pub struct Snapshot {
     pub config_refused: Option<String>,
     /// Why the disk is not to be trusted now, if so.
     pub degraded: Option<String>,
+    /// Why samples are not kept on disk now, if so.
+    #[serde(default)]
+    pub not_kept: Option<String>,
+    /// What each source has in the store, and what it was refused.
+    #[serde(default)]
+    pub usage: Vec<UsageView>,
     /// What is looked at.
     pub targets: Vec<TargetView>,
     /// How it is judged.
     pub rules: Vec<RuleView>,
+    /// The remote servers that rules ask.
+    #[serde(default)]
+    pub remotes: Vec<RemoteView>,
     /// What is wrong.
     pub incidents: Vec<IncidentView>,
     /// The newest deployment.
@@ -43,6 +52,19 @@ pub struct Snapshot {
     pub channels: Vec<ChannelView>,
     /// Counters and gauges about the agent itself, by metric name (without labels).
     pub counters: std::collections::BTreeMap<String, f64>,
+}
+
+/// What one source has in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageView {
+    /// Kind and name of the source.
+    pub source: String,
+    /// Series held.
+    pub series: usize,
+    /// Samples that were left out, since the start.
+    pub refused: u64,
+    /// The most series it may have, since the store was full and it was the loudest.
+    pub ceiling: Option<usize>,
 }
 
 /// One target.
@@ -67,6 +89,9 @@ pub struct RuleView {
     pub name: String,
     /// What it judges, as written.
     pub judges: String,
+    /// The remote server it is asked of, if it is.
+    #[serde(default)]
+    pub remote: Option<String>,
     /// Its conditions, as written with their times, by kind: `warning`, `critical`, `rollback`.
     pub conditions: Vec<(String, String)>,
     /// The highest level among its alerts.
@@ -83,6 +108,19 @@ pub struct RuleView {
     pub alerts: Vec<AlertView>,
     /// The last evaluations, newest last.
     pub recent: Vec<Evaluation>,
+}
+
+/// One remote server, as its rules saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemoteView {
+    /// Its name.
+    pub name: String,
+    /// When it last answered.
+    pub answered: Option<Timestamp>,
+    /// What the last evaluation of one of its rules failed with.
+    pub failure: Option<String>,
+    /// How far its clock is ahead of this host's, where that matters; negative: behind.
+    pub clock_off: Option<Span>,
 }
 
 /// One alert.

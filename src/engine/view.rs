@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::snapshot::{
-    AlertView, ChannelView, DeliveryState, DeliveryView, DeploymentView, IncidentView, RollbackView, RuleView, RunView,
-    Snapshot, StepView, TargetView,
+    AlertView, ChannelView, DeliveryState, DeliveryView, DeploymentView, IncidentView, RemoteView, RollbackView,
+    RuleView, RunView, Snapshot, StepView, TargetView, UsageView,
 };
 use super::{Engine, Judge};
 use crate::base::{Level, Timestamp};
@@ -40,8 +40,11 @@ impl Engine {
             running: self.running(),
             config_refused: None,
             degraded: self.degraded.clone(),
+            not_kept: None,
+            usage: self.usage(),
             targets: self.target_views(),
             rules: self.judges.iter().map(rule_view).collect(),
+            remotes: self.remote_views(),
             incidents: self.incident_views(),
             deployment: self.deployment_view(),
             rollback: self.rollback_view(now),
@@ -65,6 +68,21 @@ impl Engine {
             last: target.last,
         };
         self.targets.iter().map(view).collect()
+    }
+
+    fn remote_views(&self) -> Vec<RemoteView> {
+        let mut views: BTreeMap<&str, RemoteView> = BTreeMap::new();
+        for judge in &self.judges {
+            let Value::Remote { remote, .. } = &judge.rule.value else { continue };
+            let new = RemoteView { name: remote.clone(), answered: None, failure: None, clock_off: None };
+            let view = views.entry(remote).or_insert(new);
+            if judge.asking.answered >= view.answered {
+                view.answered = judge.asking.answered;
+                view.clock_off = judge.asking.clock_off;
+            }
+            view.failure = view.failure.take().or_else(|| judge.failed.clone());
+        }
+        views.into_values().collect()
     }
 
     fn incident_views(&self) -> Vec<IncidentView> {
@@ -197,6 +215,16 @@ impl Engine {
         self.config.channels.iter().map(view).collect()
     }
 
+    fn usage(&self) -> Vec<UsageView> {
+        let view = |(source, usage): (&crate::base::SourceRef, &crate::store::Usage)| UsageView {
+            source: source.to_string(),
+            series: usage.series,
+            refused: usage.refused,
+            ceiling: usage.ceiling,
+        };
+        self.store.usage().iter().map(view).collect()
+    }
+
     fn counters(&self) -> BTreeMap<String, f64> {
         let figures = self.store.size();
         let accepted: u64 = self.state.outbox.channels().values().map(|c| c.accepted).sum();
@@ -258,10 +286,14 @@ fn rule_view(judge: &Judge) -> RuleView {
     RuleView {
         name: rule.name.clone(),
         judges: match &rule.value {
-            Value::Expression { text, .. } => text.clone(),
+            Value::Expression { text, .. } | Value::Remote { text, .. } => text.clone(),
             Value::Share { texts: [errors, total], window, .. } => {
                 format!("errors {errors} of {total} in {}", window.human())
             }
+        },
+        remote: match &rule.value {
+            Value::Remote { remote, .. } => Some(remote.clone()),
+            _ => None,
         },
         conditions: [
             condition("warning", rule.warning.as_ref()),

@@ -1,33 +1,36 @@
 //! Operators between two values: numbers, a number and a vector, or two vectors matched by their labels.
 
-use std::collections::{HashMap, HashSet};
-
-use super::evaluate::{Element, Value, Vector};
 use super::plan::{Arithmetic, Group, Matching, Operator};
-use crate::base::Labels;
+use super::vector::{Element, Part, Table, Tags, Value, Vector, hash_all};
 use crate::base::label::NAME;
+use crate::base::{Labels, Timestamp};
 
 /// Applies an operator.
 ///
 /// # Errors
 /// Vectors that do not match one to one, or one to many where that is said.
-pub(super) fn binary(operator: Operator, left: Value, right: Value, matching: &Matching) -> Result<Value, String> {
+pub(super) fn binary<'a>(
+    operator: Operator,
+    left: Value<'a>,
+    right: Value<'a>,
+    matching: &Matching,
+) -> Result<Value<'a>, String> {
     match (left, right) {
         (Value::Number(a, newest), Value::Number(b, other)) => {
             let value = operator.of(a, b).unwrap_or(f64::NAN);
             Ok(Value::Number(value, newest.max(other)))
         }
         (Value::Vector(vector), Value::Number(number, newest)) => {
-            let with = |element: &Element| operator.outcome(element.value, number, element.value);
+            let with = |element: &Element<'_>| operator.outcome(element.value, number, element.value);
             Ok(Value::Vector(with_number(operator, vector, newest, with)))
         }
         (Value::Number(number, newest), Value::Vector(vector)) => {
-            let with = |element: &Element| operator.outcome(number, element.value, element.value);
+            let with = |element: &Element<'_>| operator.outcome(number, element.value, element.value);
             Ok(Value::Vector(with_number(operator, vector, newest, with)))
         }
         (Value::Vector(left), Value::Vector(right)) => match operator {
-            Operator::And => Ok(Value::Vector(both(left, &right, matching))),
-            Operator::Unless => Ok(Value::Vector(only_left(left, &right, matching))),
+            Operator::And => Ok(Value::Vector(present(left, &right, matching, true))),
+            Operator::Unless => Ok(Value::Vector(present(left, &right, matching, false))),
             Operator::Or => Ok(Value::Vector(either(left, right, matching))),
             _ => matched(operator, left, right, matching).map(Value::Vector),
         },
@@ -71,93 +74,191 @@ impl Operator {
     }
 }
 
-fn with_number(
+fn with_number<'a>(
     operator: Operator,
-    vector: Vector,
-    newest: crate::base::Timestamp,
-    with: impl Fn(&Element) -> Option<f64>,
-) -> Vector {
-    let apply = |mut element: Element| {
-        element.value = with(&element)?;
+    mut vector: Vector<'a>,
+    newest: Timestamp,
+    with: impl Fn(&Element<'a>) -> Option<f64>,
+) -> Vector<'a> {
+    vector.elements.retain_mut(|element| {
+        let Some(value) = with(element) else { return false };
+        element.value = value;
         element.newest = element.newest.max(newest);
         element.drop_name |= operator.drops_name();
-        Some(element)
-    };
-    vector.into_iter().filter_map(apply).collect()
+        true
+    });
+    vector
 }
 
 impl Matching {
     /// The labels that decide which elements belong together.
-    fn signature(&self, labels: &Labels) -> Labels {
-        let listed = |name: &str| self.labels.binary_search_by(|l| l.as_str().cmp(name)).is_ok();
-        if self.on { labels.filtered(listed) } else { labels.filtered(|name| name != NAME && !listed(name)) }
-    }
-
-    fn signatures(&self, vector: &Vector) -> HashSet<Labels> {
-        vector.iter().map(|element| self.signature(&element.labels)).collect()
+    fn part(&self) -> Part<'_> {
+        Part { listed: &self.labels, only: self.on }
     }
 }
 
-fn both(left: Vector, right: &Vector, matching: &Matching) -> Vector {
-    let there = matching.signatures(right);
-    left.into_iter().filter(|element| there.contains(&matching.signature(&element.labels))).collect()
+/// The signatures of a vector, to look others up in.
+struct Side<'v, 'a> {
+    elements: &'v [Element<'a>],
+    part: Part<'v>,
+    table: Table,
+    hints: Vec<usize>,
+    /// The element that stands for each place of the table.
+    firsts: Vec<usize>,
 }
 
-fn only_left(left: Vector, right: &Vector, matching: &Matching) -> Vector {
-    let there = matching.signatures(right);
-    left.into_iter().filter(|element| !there.contains(&matching.signature(&element.labels))).collect()
+impl<'v, 'a> Side<'v, 'a> {
+    /// Calls `twice` with two elements that have the same signature.
+    fn new(
+        elements: &'v [Element<'a>],
+        part: Part<'v>,
+        mut twice: impl FnMut(&Element<'a>, &Element<'a>),
+    ) -> Side<'v, 'a> {
+        let mut side = Side {
+            elements,
+            part,
+            table: Table::with_capacity(elements.len()),
+            hints: part.hints(),
+            firsts: Vec::new(),
+        };
+        for (i, element) in elements.iter().enumerate() {
+            match side.find(&element.labels) {
+                Ok(place) => twice(&elements[side.firsts[place]], element),
+                Err(hash) => {
+                    side.table.insert(hash);
+                    side.firsts.push(i);
+                }
+            }
+        }
+        side
+    }
+
+    /// The place of a signature, or its hash.
+    fn find(&mut self, labels: &Labels) -> Result<usize, u64> {
+        let hash = self.part.hash(labels, &mut self.hints);
+        let same = |place: usize| self.part.same(&self.elements[self.firsts[place]].labels, labels);
+        self.table.find(hash, same).ok_or(hash)
+    }
 }
 
-fn either(mut left: Vector, right: Vector, matching: &Matching) -> Vector {
-    let there = matching.signatures(&left);
-    left.extend(right.into_iter().filter(|element| !there.contains(&matching.signature(&element.labels))));
+/// The elements on the left that have a partner, or those that have none.
+fn present<'a>(mut left: Vector<'a>, right: &Vector<'a>, matching: &Matching, wanted: bool) -> Vector<'a> {
+    let mut side = Side::new(&right.elements, matching.part(), |_, _| {});
+    left.elements.retain(|element| side.find(&element.labels).is_ok() == wanted);
     left
 }
 
-fn matched(operator: Operator, left: Vector, right: Vector, matching: &Matching) -> Result<Vector, String> {
+fn either<'a>(mut left: Vector<'a>, right: Vector<'a>, matching: &Matching) -> Vector<'a> {
+    let right_distinct = right.distinct;
+    let mut side = Side::new(&left.elements, matching.part(), |_, _| {});
+    let added: Vec<Element<'a>> =
+        right.elements.into_iter().filter(|element| side.find(&element.labels).is_err()).collect();
+    left.distinct = (left.distinct && added.is_empty()) || (left.elements.is_empty() && right_distinct);
+    left.elements.extend(added);
+    left
+}
+
+fn matched<'a>(
+    operator: Operator,
+    left: Vector<'a>,
+    right: Vector<'a>,
+    matching: &Matching,
+) -> Result<Vector<'a>, String> {
     // An empty side ends it before the other is looked at, as in Prometheus.
-    if left.is_empty() || right.is_empty() {
-        return Ok(Vec::new());
+    let [fill_left, fill_right] = matching.fill;
+    if left.elements.is_empty() && fill_left.is_none() || right.elements.is_empty() && fill_right.is_none() {
+        return Ok(Vector { elements: Vec::new(), distinct: true });
     }
     let many_right = matches!(matching.group, Group::Right(_));
     let (many, one) = if many_right { (right, left) } else { (left, right) };
-    let one = by_signature(one, matching, if many_right { "left" } else { "right" })?;
-    let mut results = Vec::with_capacity(many.len());
-    let mut taken: HashSet<Labels> = HashSet::new();
-    for element in many {
-        let signature = matching.signature(&element.labels);
-        let Some(partner) = one.get(&signature) else { continue };
-        let (a, b) = if many_right { (partner, &element) } else { (&element, partner) };
-        // Where a filter lets nothing through there is no result that could be ambiguous.
-        let Some(value) = operator.outcome(a.value, b.value, a.value) else { continue };
-        let labels = result_labels(operator, matching, &element.labels, &partner.labels);
-        let distinct = match matching.group {
-            Group::OneToOne => taken.insert(signature.clone()),
-            Group::Left(_) | Group::Right(_) => taken.insert(labels.clone()),
-        };
-        if !distinct {
-            return Err(ambiguous(matching, &signature));
-        }
-        let drop_name = element.drop_name || matches!(operator, Operator::Bool(_));
-        results.push(Element { labels, value, newest: element.newest.max(partner.newest), drop_name });
+    let (fill_many, fill_one) = if many_right { (fill_right, fill_left) } else { (fill_left, fill_right) };
+    let mut clash = None;
+    let mut side = Side::new(&one.elements, matching.part(), |a, b| {
+        clash.get_or_insert_with(|| ((*a.labels).clone(), (*b.labels).clone()));
+    });
+    if let Some((a, b)) = clash {
+        let (side, signature) = (if many_right { "left" } else { "right" }, matching.part().of(&a));
+        return Err(format!(
+            "many-to-many matching is not allowed: {a} and {b} on the {side} side have the same matching labels {signature}"
+        ));
     }
-    Ok(results)
+    let one_to_one = matches!(matching.group, Group::OneToOne);
+    let mut joined =
+        Joined { operator, matching, elements: Vec::with_capacity(many.elements.len()), table: Table::default() };
+    let mut taken = vec![false; one.elements.len()];
+    let mut has_many = vec![false; one.elements.len()];
+    for element in many.elements {
+        let place = side.find(&element.labels).ok();
+        let Some(place) = place else {
+            if let Some(fill) = fill_one {
+                joined.filled(&element, fill, many_right, true)?;
+            }
+            continue;
+        };
+        has_many[place] = true;
+        let partner = &one.elements[place];
+        let (a, b) = if many_right { (partner.value, element.value) } else { (element.value, partner.value) };
+        // Where a filter lets nothing through there is no result that could be ambiguous.
+        let Some(value) = operator.outcome(a, b, a) else { continue };
+        if one_to_one && std::mem::replace(&mut taken[place], true) {
+            return Err(ambiguous(matching, &matching.part().of(&element.labels)));
+        }
+        joined.push(element, partner, value)?;
+    }
+    if let Some(fill) = fill_many {
+        for (element, _) in one.elements.iter().zip(has_many).filter(|(_, has)| !has) {
+            joined.filled(element, fill, many_right, false)?;
+        }
+    }
+    // One to one, each has a signature of its own, and the name is no part of it.
+    let distinct = one_to_one && fill_one.is_none() && !matching.labels.iter().any(|label| label == NAME);
+    Ok(Vector { elements: joined.elements, distinct })
 }
 
-fn by_signature(one: Vector, matching: &Matching, side: &str) -> Result<HashMap<Labels, Element>, String> {
-    let mut found: HashMap<Labels, Element> = HashMap::with_capacity(one.len());
-    for element in one {
-        let signature = matching.signature(&element.labels);
-        if let Some(other) = found.get(&signature) {
-            return Err(format!(
-                "many-to-many matching is not allowed: {} and {} on the {side} side have the same matching labels \
-                 {signature}",
-                other.labels, element.labels
-            ));
-        }
-        found.insert(signature, element);
+/// The results of matching.
+struct Joined<'m, 'a> {
+    operator: Operator,
+    matching: &'m Matching,
+    elements: Vec<Element<'a>>,
+    table: Table,
+}
+
+impl<'a> Joined<'_, 'a> {
+    fn push(&mut self, many: Element<'a>, one: &Element<'a>, value: f64) -> Result<(), String> {
+        let newest = many.newest.max(one.newest);
+        let drop_name = many.drop_name || matches!(self.operator, Operator::Bool(_));
+        let labels = result_labels(self.operator, self.matching, many.labels, &one.labels);
+        self.add(Element { labels, value, newest, drop_name })
     }
-    Ok(found)
+
+    /// An element whose partner is missing, with a number in its place. `is_many`: whether it is of the many.
+    fn filled(&mut self, element: &Element<'a>, fill: f64, many_right: bool, is_many: bool) -> Result<(), String> {
+        let is_left = is_many != many_right;
+        let (a, b) = if is_left { (element.value, fill) } else { (fill, element.value) };
+        let Some(value) = self.operator.outcome(a, b, a) else { return Ok(()) };
+        let nothing = Labels::empty();
+        let labels = if is_many || matches!(self.matching.group, Group::OneToOne) {
+            result_labels(self.operator, self.matching, element.labels.clone(), &nothing)
+        } else {
+            let known = Tags::Own(self.matching.part().of(&element.labels));
+            result_labels(self.operator, self.matching, known, &element.labels)
+        };
+        let drop_name = element.drop_name || matches!(self.operator, Operator::Bool(_));
+        self.add(Element { labels, value, newest: element.newest, drop_name })
+    }
+
+    fn add(&mut self, element: Element<'a>) -> Result<(), String> {
+        if !matches!(self.matching.group, Group::OneToOne) {
+            let hash = hash_all(&element.labels);
+            let held = &self.elements;
+            if self.table.find(hash, |i| *held[i].labels == *element.labels).is_some() {
+                return Err(ambiguous(self.matching, &self.matching.part().of(&element.labels)));
+            }
+            self.table.insert(hash);
+        }
+        self.elements.push(element);
+        Ok(())
+    }
 }
 
 fn ambiguous(matching: &Matching, signature: &Labels) -> String {
@@ -170,20 +271,21 @@ fn ambiguous(matching: &Matching, signature: &Labels) -> String {
     }
 }
 
-fn result_labels(operator: Operator, matching: &Matching, many: &Labels, one: &Labels) -> Labels {
+fn result_labels<'a>(operator: Operator, matching: &Matching, many: Tags<'a>, one: &Labels) -> Tags<'a> {
     let arithmetic = matches!(operator, Operator::Arithmetic(_));
+    let one_to_one = matches!(matching.group, Group::OneToOne);
     let keeps = |name: &str| {
         if name == NAME && arithmetic {
             return false;
         }
-        let listed = matching.labels.iter().any(|l| l == name);
-        !matches!(matching.group, Group::OneToOne) || listed == matching.on
+        !one_to_one || matching.labels.iter().any(|label| label == name) == matching.on
     };
-    let labels = many.filtered(keeps);
+    let labels = if many.iter().all(|(name, _)| keeps(name)) { many } else { Tags::Own(many.filtered(keeps)) };
     match &matching.group {
-        Group::OneToOne => labels,
-        Group::Left(include) | Group::Right(include) => {
-            include.iter().fold(labels, |labels, name| labels.with(name, one.get(name)))
+        Group::Left(include) | Group::Right(include) if !include.is_empty() => {
+            let included = include.iter().fold((*labels).clone(), |labels, name| labels.with(name, one.get(name)));
+            Tags::Own(included)
         }
+        _ => labels,
     }
 }

@@ -5,25 +5,18 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use promql_parser::label::{MatchOp, Matchers};
-use promql_parser::parser::token::{self, TokenType};
 use promql_parser::parser::value::ValueType;
-use promql_parser::parser::{
-    self, AggregateExpr, BinModifier, BinaryExpr, Call, Expr, LabelModifier, Offset, VectorMatchCardinality,
-    VectorSelector,
-};
+use promql_parser::parser::{self, Expr, VectorSelector};
 
-use super::function::{self, MapFn};
-use super::plan::{
-    Aggregator, Arithmetic, Cache, Comparison, Group, Grouping, Matching, Node, Operator, Plan, Relation, Role,
-    SelectorUse,
-};
-use super::range::RangeFn;
+use super::cache::Cache;
+use super::lower::{Lowered, Lowering};
+use super::place::places;
+use super::plan::{Comparison, Node, Operator, Plan};
 use super::scan::scan;
 use crate::base::label::NAME;
-use crate::base::{Labels, Span};
 use crate::store::{Matcher, Selector};
 
 /// Why a text is no expression that can be evaluated here.
@@ -39,26 +32,48 @@ pub struct CompileError {
     pub help: Option<String>,
 }
 
-/// Compiles an expression.
+/// Compiles the expression of a rule: its value is a number or a vector.
 ///
 /// # Errors
 /// A text that is too long, too deep, no PromQL, or not implemented; with its place where it is known.
 pub fn compile(text: &str) -> Result<Plan, CompileError> {
     let expr = parse(text)?;
     match expr.value_type() {
-        ValueType::Vector | ValueType::Scalar => {}
-        ValueType::String => return Err(CompileError::new("the expression is a text, not a value")),
+        ValueType::Vector | ValueType::Scalar => plan(text, &expr),
+        ValueType::String => Err(CompileError::new("the expression is a text, not a value")),
         ValueType::Matrix => {
             let help = "put it into a function of ranges, such as rate(…) or avg_over_time(…)";
-            return Err(CompileError::new("the expression is a range of samples, not a value").help(help));
+            Err(CompileError::new("the expression is a range of samples, not a value").help(help))
         }
     }
-    let mut lowering = Lowering { text, selectors: Vec::new(), depth: 0 };
-    let root = lowering.node(&expr, true)?;
-    let (root, comparison) = split_comparison(root);
-    let selectors = lowering.selectors;
-    let caches = selectors.iter().map(|_| Cache::default()).collect();
-    Ok(Plan { text: text.to_string(), root, comparison, selectors, caches })
+}
+
+/// Compiles an expression of any type, for [`super::query`].
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_query(text: &str) -> Result<Plan, CompileError> {
+    plan(text, &parse(text)?)
+}
+
+fn plan(text: &str, expr: &Expr) -> Result<Plan, CompileError> {
+    let mut lowering = Lowering::new(text, expr);
+    let Lowered { node, .. } = lowering.root(expr)?;
+    let (root, comparison) = split_comparison(node);
+    let caches = lowering.selectors.iter().map(|_| Cache::default()).collect();
+    let groups = (0..lowering.n_groups).map(|_| Cache::default()).collect();
+    lowering.annotations.sort_by_key(|annotation| annotation.at.start);
+    Ok(Plan {
+        text: text.to_string(),
+        root,
+        comparison,
+        selectors: lowering.selectors,
+        annotations: lowering.annotations,
+        caches,
+        groups,
+        n_once: lowering.n_once,
+        n_subqueries: lowering.n_subqueries,
+    })
 }
 
 /// Compiles a selector alone, as the keys `errors` and `total` of a rule take it.
@@ -100,7 +115,7 @@ impl CompileError {
     }
 
     /// At the first place where `part` stands in the text.
-    fn at_part(self, text: &str, part: &str) -> CompileError {
+    pub(super) fn at_part(self, text: &str, part: &str) -> CompileError {
         match text.find(part) {
             Some(start) if !part.is_empty() => self.at(start..start + part.len()),
             _ => self,
@@ -118,10 +133,37 @@ impl std::error::Error for CompileError {}
 
 fn parse(text: &str) -> Result<Expr, CompileError> {
     scan(text)?;
-    parser::parse(text).map_err(|message| match message.as_str() {
-        "invalid promql query" => CompileError::new("the expression is no PromQL"),
-        other => CompileError::new(other),
+    // The parser panics on some durations; the scan refuses those that are known, and this the rest.
+    let parsed = catch_unwind(AssertUnwindSafe(|| parser::parse(text)))
+        .unwrap_or_else(|_| Err("the expression holds a number that is out of range".into()));
+    parsed.map_err(|message| match message.as_str() {
+        "invalid promql query" => no_promql(text),
+        other => place_of(other, text),
     })
+}
+
+/// The parser only says that a text is none; where it goes wrong is found by its tokens.
+fn no_promql(text: &str) -> CompileError {
+    let error = CompileError::new("the expression is no PromQL");
+    match places(text).wrong {
+        Some(at) if at.is_empty() => {
+            let start = text[..at.start].char_indices().next_back().map_or(0, |(start, _)| start);
+            error.at(start..at.start).label("something is missing after this")
+        }
+        Some(at) => error.at(at).label("this cannot stand here"),
+        None => error,
+    }
+}
+
+/// Some messages of the parser name a function: its place is that of its name.
+fn place_of(message: &str, text: &str) -> CompileError {
+    let error = CompileError::new(message);
+    let named =
+        message.split(['\'', '"']).nth(1).filter(|_| message.contains("call to") || message.contains("function"));
+    match named {
+        Some(name) => error.at_part(text, name),
+        None => error,
+    }
 }
 
 /// A filter at the root against a constant is the condition; what it is asked of is the value.
@@ -139,240 +181,7 @@ fn split_comparison(root: Node) -> (Node, Option<Comparison>) {
     }
 }
 
-struct Lowering<'a> {
-    text: &'a str,
-    selectors: Vec<SelectorUse>,
-    depth: usize,
-}
-
-impl Lowering<'_> {
-    /// Evaluation recurses as deep as the plan, so chains count too.
-    const MAX_DEPTH: usize = 200;
-
-    /// `required`: whether a selector without series means that there is no data.
-    fn node(&mut self, expr: &Expr, required: bool) -> Result<Node, CompileError> {
-        self.depth += 1;
-        if self.depth > Self::MAX_DEPTH {
-            return Err(CompileError::new(format!("the expression is nested deeper than {}", Self::MAX_DEPTH)));
-        }
-        let node = match expr {
-            Expr::Paren(inner) => self.node(&inner.expr, required),
-            Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),
-            Expr::Unary(unary) => Ok(match self.node(&unary.expr, required)? {
-                Node::Number(value) => Node::Number(-value),
-                other => Node::Negate(Box::new(other)),
-            }),
-            Expr::VectorSelector(selector) => Ok(Node::Instant(self.selector(selector, None, required)?)),
-            Expr::Call(call) => self.call(call, required),
-            Expr::Binary(binary) => self.binary(binary, required),
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate, required),
-            Expr::StringLiteral(_) => Err(CompileError::new("a text stands where a value is needed")),
-            Expr::MatrixSelector(_) => Err(CompileError::new("a range stands where a value is needed")),
-            Expr::Subquery(_) => Err(CompileError::new("subqueries are not supported yet")),
-            Expr::Extension(_) => Err(CompileError::new("the expression is no PromQL")),
-        };
-        self.depth -= 1;
-        node
-    }
-
-    fn boxed(&mut self, expr: &Expr, required: bool) -> Result<Box<Node>, CompileError> {
-        self.node(expr, required).map(Box::new)
-    }
-
-    fn selector(
-        &mut self,
-        selector: &VectorSelector,
-        range: Option<Duration>,
-        required: bool,
-    ) -> Result<usize, CompileError> {
-        if selector.at.is_some() {
-            return Err(CompileError::new("`@` is not supported yet"));
-        }
-        let lowered = lower_selector(self.text, selector)?;
-        let range = range.map(Span::from_std);
-        let offset = match &selector.offset {
-            None => Span::ZERO,
-            Some(Offset::Pos(by)) => Span::from_std(*by),
-            Some(Offset::Neg(by)) => -Span::from_std(*by),
-        };
-        let is_own = lowered.name.as_deref().is_some_and(|n| n.starts_with("ALERTS") || n.starts_with("backstop_"));
-        let role = match (is_own, required) {
-            (true, _) => Role::Own,
-            (false, true) => Role::Required,
-            (false, false) => Role::Exempt,
-        };
-        let mut text = lowered.to_string();
-        if let Some(range) = range {
-            text.push_str(&format!("[{range}]"));
-        }
-        if offset != Span::ZERO {
-            text.push_str(&format!(" offset {offset}"));
-        }
-        self.selectors.push(SelectorUse { selector: lowered, range, offset, role, text });
-        Ok(self.selectors.len() - 1)
-    }
-
-    fn call(&mut self, call: &Call, required: bool) -> Result<Node, CompileError> {
-        let name = call.func.name;
-        let arguments = &call.args.args;
-        if let Some(function) = RangeFn::named(name) {
-            return self.range_call(function, call, required);
-        }
-        if let Some(function) = function::math(name) {
-            self.check_vector(call, 0)?;
-            return Ok(Node::Math(function, self.boxed(&arguments[0], required)?));
-        }
-        if let Some(function) = MapFn::named(name) {
-            self.check_vector(call, 0)?;
-            let argument = self.boxed(&arguments[0], required)?;
-            let parameters = arguments[1..].iter().map(|a| self.node(a, required)).collect::<Result<_, _>>()?;
-            return Ok(Node::Map { function, argument, parameters });
-        }
-        match (name, arguments.len()) {
-            ("time", _) => Ok(Node::Time),
-            ("pi", _) => Ok(Node::Number(std::f64::consts::PI)),
-            ("absent", 1) => {
-                let labels = absent_labels(&arguments[0]);
-                Ok(Node::Absent { argument: self.boxed(&arguments[0], false)?, labels })
-            }
-            ("absent_over_time", 1) => {
-                let labels = absent_labels(&arguments[0]);
-                Ok(Node::AbsentOverTime { selector: self.matrix(call, 0, false)?, labels })
-            }
-            ("scalar", 1) => Ok(Node::ToScalar(self.boxed(&arguments[0], required)?)),
-            ("vector", 1) => Ok(Node::ToVector(self.boxed(&arguments[0], required)?)),
-            ("timestamp", 1) => Ok(Node::SampleTime(self.boxed(&arguments[0], required)?)),
-            ("sort" | "sort_desc", 1) => Ok(Node::Same(self.boxed(&arguments[0], required)?)),
-            ("histogram_quantile", 2) => {
-                let quantile = self.boxed(&arguments[0], required)?;
-                Ok(Node::HistogramQuantile { quantile, argument: self.boxed(&arguments[1], required)? })
-            }
-            _ => Err(CompileError::new(format!("`{name}` is not supported yet")).at_part(self.text, name)),
-        }
-    }
-
-    /// The parser lets some numbers pass where a vector must stand.
-    fn check_vector(&self, call: &Call, i: usize) -> Result<(), CompileError> {
-        if call.args.args.get(i).is_some_and(|argument| argument.value_type() == ValueType::Vector) {
-            return Ok(());
-        }
-        let name = call.func.name;
-        let error = CompileError::new(format!("`{name}` takes a vector")).at_part(self.text, name);
-        Err(error.help("vector(…) makes one of a number"))
-    }
-
-    fn range_call(&mut self, function: RangeFn, call: &Call, required: bool) -> Result<Node, CompileError> {
-        let i = function.range_argument();
-        let selector = self.matrix(call, i, required)?;
-        let others = call.args.args.iter().enumerate().filter(|(other, _)| *other != i);
-        let parameters = others.map(|(_, argument)| self.node(argument, required)).collect::<Result<_, _>>()?;
-        Ok(Node::Range { function, selector, parameters })
-    }
-
-    fn matrix(&mut self, call: &Call, i: usize, required: bool) -> Result<usize, CompileError> {
-        let mut argument = call.args.args.get(i).map(|argument| &**argument);
-        while let Some(Expr::Paren(inner)) = argument {
-            argument = Some(&inner.expr);
-        }
-        match argument {
-            Some(Expr::MatrixSelector(matrix)) if matrix.range.is_zero() => {
-                Err(CompileError::new("a range is longer than zero").at_part(self.text, "["))
-            }
-            Some(Expr::MatrixSelector(matrix)) => self.selector(&matrix.vs, Some(matrix.range), required),
-            Some(Expr::Subquery(_)) => Err(CompileError::new("subqueries are not supported yet")),
-            _ => Err(CompileError::new(format!("`{}` takes a range", call.func.name))),
-        }
-    }
-
-    fn binary(&mut self, binary: &BinaryExpr, required: bool) -> Result<Node, CompileError> {
-        let default = BinModifier::default();
-        let modifier = binary.modifier.as_ref().unwrap_or(&default);
-        if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
-            return Err(CompileError::new("`fill` is not supported yet").at_part(self.text, "fill"));
-        }
-        let operator = lower_operator(binary.op, modifier.return_bool)?;
-        let left = self.node(&binary.lhs, required)?;
-        let right = self.node(&binary.rhs, required && operator != Operator::Unless)?;
-        if let (Node::Number(a), Node::Number(b)) = (&left, &right)
-            && let Some(value) = operator.of(*a, *b)
-        {
-            return Ok(Node::Number(value));
-        }
-        let matching = lower_matching(modifier);
-        Ok(Node::Binary { operator, left: Box::new(left), right: Box::new(right), matching })
-    }
-
-    fn aggregate(&mut self, aggregate: &AggregateExpr, required: bool) -> Result<Node, CompileError> {
-        let aggregator = match aggregate.op.id() {
-            token::T_SUM => Aggregator::Sum,
-            token::T_AVG => Aggregator::Avg,
-            token::T_MIN => Aggregator::Min,
-            token::T_MAX => Aggregator::Max,
-            token::T_COUNT => Aggregator::Count,
-            token::T_GROUP => Aggregator::Group,
-            token::T_STDDEV => Aggregator::Stddev,
-            token::T_STDVAR => Aggregator::Stdvar,
-            token::T_TOPK => Aggregator::TopK,
-            token::T_BOTTOMK => Aggregator::BottomK,
-            token::T_QUANTILE => Aggregator::Quantile,
-            _ => {
-                let name = aggregate.op.to_string();
-                return Err(CompileError::new(format!("`{name}` is not supported yet")).at_part(self.text, &name));
-            }
-        };
-        let parameter = match &aggregate.param {
-            Some(parameter) => Some(self.boxed(parameter, required)?),
-            None => None,
-        };
-        let grouping = match &aggregate.modifier {
-            None => Grouping { without: false, labels: Vec::new() },
-            Some(modifier) => Grouping { without: !modifier.is_include(), labels: sorted(&modifier.labels().labels) },
-        };
-        Ok(Node::Aggregate { aggregator, parameter, grouping, argument: self.boxed(&aggregate.expr, required)? })
-    }
-}
-
-fn lower_operator(op: TokenType, return_bool: bool) -> Result<Operator, CompileError> {
-    let comparison = |relation| if return_bool { Operator::Bool(relation) } else { Operator::Filter(relation) };
-    Ok(match op.id() {
-        token::T_ADD => Operator::Arithmetic(Arithmetic::Add),
-        token::T_SUB => Operator::Arithmetic(Arithmetic::Subtract),
-        token::T_MUL => Operator::Arithmetic(Arithmetic::Multiply),
-        token::T_DIV => Operator::Arithmetic(Arithmetic::Divide),
-        token::T_MOD => Operator::Arithmetic(Arithmetic::Modulo),
-        token::T_POW => Operator::Arithmetic(Arithmetic::Power),
-        token::T_ATAN2 => Operator::Arithmetic(Arithmetic::Atan2),
-        token::T_EQLC => comparison(Relation::Equal),
-        token::T_NEQ => comparison(Relation::NotEqual),
-        token::T_LSS => comparison(Relation::Less),
-        token::T_LTE => comparison(Relation::AtMost),
-        token::T_GTR => comparison(Relation::Greater),
-        token::T_GTE => comparison(Relation::AtLeast),
-        token::T_LAND => Operator::And,
-        token::T_LOR => Operator::Or,
-        token::T_LUNLESS => Operator::Unless,
-        _ => return Err(CompileError::new(format!("the operator `{op}` is not supported yet"))),
-    })
-}
-
-fn lower_matching(modifier: &BinModifier) -> Matching {
-    let group = match &modifier.card {
-        VectorMatchCardinality::ManyToOne(include) => Group::Left(include.labels.clone()),
-        VectorMatchCardinality::OneToMany(include) => Group::Right(include.labels.clone()),
-        VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToMany => Group::OneToOne,
-    };
-    let labels = modifier.matching.as_ref().map_or_else(Vec::new, |matching| sorted(&matching.labels().labels));
-    Matching { on: matches!(modifier.matching, Some(LabelModifier::Include(_))), labels, group }
-}
-
-fn sorted(labels: &[String]) -> Vec<String> {
-    let mut labels = labels.to_vec();
-    labels.sort();
-    labels.dedup();
-    labels
-}
-
-fn lower_selector(text: &str, selector: &VectorSelector) -> Result<Selector, CompileError> {
+pub(super) fn lower_selector(text: &str, selector: &VectorSelector) -> Result<Selector, CompileError> {
     let Matchers { matchers, or_matchers } = &selector.matchers;
     if !or_matchers.is_empty() {
         return Err(CompileError::new("`or` between label conditions is no PromQL")
@@ -397,17 +206,4 @@ fn lower_selector(text: &str, selector: &VectorSelector) -> Result<Selector, Com
         lowered.matchers.push(made.map_err(bad)?);
     }
     Ok(lowered)
-}
-
-/// `absent` answers with the labels that its selector states by equality, each stated once.
-fn absent_labels(argument: &Expr) -> Labels {
-    let matchers = match argument {
-        Expr::Paren(inner) => return absent_labels(&inner.expr),
-        Expr::VectorSelector(selector) => &selector.matchers.matchers,
-        Expr::MatrixSelector(matrix) => &matrix.vs.matchers.matchers,
-        _ => return Labels::empty(),
-    };
-    let once = |name: &str| matchers.iter().filter(|matcher| matcher.name == name).count() == 1;
-    let stated = matchers.iter().filter(|m| matches!(m.op, MatchOp::Equal) && m.name != NAME && once(&m.name));
-    Labels::new(stated.map(|matcher| (matcher.name.as_str(), matcher.value.as_str())))
 }

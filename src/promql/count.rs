@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::LOOK_BACK;
 use super::reading::{Absence, Missing};
 use crate::base::{Labels, Span, Timestamp};
-use crate::store::{Selector, Series, Store, is_stale};
+use crate::store::{Cursor, Samples, Selector, Store, is_stale};
 
 /// The outcome of counting.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,10 +84,13 @@ struct Rise {
 
 fn rises(selector: &Selector, window: Span, by: &[String], store: &Store, now: Timestamp) -> BTreeMap<Labels, Rise> {
     let mut groups: BTreeMap<Labels, Rise> = BTreeMap::new();
+    let mut cursor = Cursor::default();
     for id in store.select(selector) {
-        let series = store.series(id);
-        let Some(rise) = rise(series, window, now) else { continue };
-        let labels = series.labels().filtered(|name| by.iter().any(|label| label == name));
+        let newborn = store.series(id).from_zero();
+        let (start, labels) = (now - window, Samples::labels(store, id));
+        let (times, values) = store.window(id, (start - LOOK_BACK).0.saturating_sub(1), now.0, &mut cursor);
+        let Some(rise) = rise(times, values, start, newborn) else { continue };
+        let labels = labels.filtered(|name| by.iter().any(|label| label == name));
         let group = groups.entry(labels).or_insert(Rise { count: 0.0, newest: rise.newest });
         group.count += rise.count;
         group.newest = group.newest.max(rise.newest);
@@ -95,20 +98,20 @@ fn rises(selector: &Selector, window: Span, by: &[String], store: &Store, now: T
     groups
 }
 
-/// The rise of one series; none where the window holds no sample of it. NaN and stale markers count nothing.
-fn rise(series: &Series, window: Span, now: Timestamp) -> Option<Rise> {
-    let start = now - window;
-    let (from, to) = (series.count_until(start.0), series.count_until(now.0));
-    let (times, values) = (series.times(), series.values());
-    let mut before = base(series, from, start);
-    let mut rise: Option<Rise> = None;
-    for (time, value) in times[from..to].iter().zip(&values[from..to]).filter(|(_, value)| !value.is_nan()) {
-        let newborn = series.from_zero() == Some(Timestamp(*time));
+/// The rise of one series after `start`; none where no sample of it is later. The samples begin a look-back before, so that the
+/// last one before the window can be its base. NaN and stale markers count nothing.
+fn rise(times: &[i64], values: &[f64], start: Timestamp, newborn: Option<Timestamp>) -> Option<Rise> {
+    let (mut before, mut rise): (Option<f64>, Option<Rise>) = (None, None);
+    for (time, value) in times.iter().zip(values).filter(|(_, value)| !is_stale(**value) && !value.is_nan()) {
+        if *time <= start.0 {
+            before = Some(*value);
+            continue;
+        }
         let step = match before {
             Some(before) if *value >= before => value - before,
             // After a reset the counter began at zero again; so did a newborn one.
             Some(_) => *value,
-            None if newborn => *value,
+            None if newborn == Some(Timestamp(*time)) => *value,
             None => 0.0,
         };
         before = Some(*value);
@@ -116,12 +119,4 @@ fn rise(series: &Series, window: Span, now: Timestamp) -> Option<Rise> {
         rise = Some(Rise { count, newest: Timestamp(*time) });
     }
     rise
-}
-
-/// The value at the start of the window: the last sample before it, if it is not older than the look-back.
-fn base(series: &Series, from: usize, start: Timestamp) -> Option<f64> {
-    let times = series.times()[..from].iter().rev();
-    let recent =
-        times.zip(series.values()[..from].iter().rev()).take_while(|(time, _)| **time >= (start - LOOK_BACK).0);
-    recent.map(|(_, value)| *value).find(|value| !is_stale(*value) && !value.is_nan())
 }

@@ -58,16 +58,79 @@ impl Mean {
     }
 }
 
+/// A few numbers that any folding aggregation needs: a sum, a mean, an extreme, or the spread, and how many there were.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fold {
+    /// The sum, the extreme, or the mean while it runs.
+    pub(super) sum: f64,
+    lost: f64,
+    squares: f64,
+    squares_lost: f64,
+    pub(super) count: f64,
+    running: bool,
+}
+
+impl Fold {
+    pub(super) const EMPTY: Fold =
+        Fold { sum: 0.0, lost: 0.0, squares: 0.0, squares_lost: 0.0, count: 0.0, running: false };
+
+    #[inline]
+    pub(super) fn add(&mut self, value: f64) {
+        let mut sum = Sum { sum: self.sum, lost: self.lost };
+        sum.add(value);
+        (self.sum, self.lost) = (sum.sum, sum.lost);
+        self.count += 1.0;
+    }
+
+    pub(super) fn sum(&self) -> f64 {
+        Sum { sum: self.sum, lost: self.lost }.total()
+    }
+
+    pub(super) fn add_to_mean(&mut self, value: f64) {
+        let mut mean = self.as_mean();
+        mean.add(value);
+        (self.sum, self.lost, self.count, self.running) = (mean.sum.sum, mean.sum.lost, mean.count, mean.running);
+    }
+
+    pub(super) fn mean(&self) -> f64 {
+        self.as_mean().mean()
+    }
+
+    fn as_mean(&self) -> Mean {
+        Mean { sum: Sum { sum: self.sum, lost: self.lost }, count: self.count, running: self.running }
+    }
+
+    pub(super) fn lower(&mut self, value: f64) {
+        self.sum = if self.count == 0.0 { value } else { least(self.sum, value) };
+        self.count += 1.0;
+    }
+
+    pub(super) fn raise(&mut self, value: f64) {
+        self.sum = if self.count == 0.0 { value } else { greatest(self.sum, value) };
+        self.count += 1.0;
+    }
+
+    /// One step of Welford's running variance.
+    pub(super) fn spread(&mut self, value: f64) {
+        let mut mean = Sum { sum: self.sum, lost: self.lost };
+        let mut squares = Sum { sum: self.squares, lost: self.squares_lost };
+        self.count += 1.0;
+        let delta = value - (mean.sum + mean.lost);
+        mean.add(delta / self.count);
+        squares.add(delta * (value - (mean.sum + mean.lost)));
+        (self.sum, self.lost, self.squares, self.squares_lost) = (mean.sum, mean.lost, squares.sum, squares.lost);
+    }
+
+    pub(super) fn variance(&self) -> f64 {
+        (self.squares + self.squares_lost) / self.count
+    }
+}
+
 /// The population variance, by Welford's running update with compensated sums.
 pub(super) fn variance(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (mut mean, mut squares, mut count) = (Sum::default(), Sum::default(), 0.0);
-    for value in values {
-        count += 1.0;
-        let delta = value - (mean.sum + mean.lost);
-        mean.add(delta / count);
-        squares.add(delta * (value - (mean.sum + mean.lost)));
-    }
-    (squares.sum + squares.lost) / count
+    let mut fold = Fold::EMPTY;
+    values.into_iter().for_each(|value| fold.spread(value));
+    fold.variance()
 }
 
 /// The `q`-quantile with linear interpolation; NaN sorts first. Values are left sorted.

@@ -28,6 +28,15 @@ pub(super) enum RangeFn {
     Quantile,
     Stddev,
     Stdvar,
+    /// The median distance from the median.
+    Mad,
+    /// Double exponential smoothing.
+    Smoothed,
+    /// When the first, last, smallest, largest sample was.
+    TimeOfFirst,
+    TimeOfLast,
+    TimeOfMin,
+    TimeOfMax,
 }
 
 /// The samples of a window and the window's edges, all in milliseconds.
@@ -65,6 +74,12 @@ impl RangeFn {
             "quantile_over_time" => RangeFn::Quantile,
             "stddev_over_time" => RangeFn::Stddev,
             "stdvar_over_time" => RangeFn::Stdvar,
+            "mad_over_time" => RangeFn::Mad,
+            "double_exponential_smoothing" => RangeFn::Smoothed,
+            "ts_of_first_over_time" => RangeFn::TimeOfFirst,
+            "ts_of_last_over_time" => RangeFn::TimeOfLast,
+            "ts_of_min_over_time" => RangeFn::TimeOfMin,
+            "ts_of_max_over_time" => RangeFn::TimeOfMax,
             _ => return None,
         })
     }
@@ -78,8 +93,14 @@ impl RangeFn {
         matches!(self, RangeFn::Last | RangeFn::First)
     }
 
+    /// Whether the value depends on the time of evaluation itself, not only on the window.
+    pub(super) fn needs_now(self) -> bool {
+        self == RangeFn::PredictLinear
+    }
+
     /// The value over a window of at least one sample; none where it needs more.
-    pub(super) fn apply(self, window: &Window<'_>, parameter: f64) -> Option<f64> {
+    #[inline]
+    pub(super) fn apply(self, window: &Window<'_>, parameters: [f64; 2]) -> Option<f64> {
         let values = window.values;
         match self {
             RangeFn::Rate => extrapolated(window, true, true),
@@ -88,7 +109,7 @@ impl RangeFn {
             RangeFn::Irate => last_two(window, true),
             RangeFn::Idelta => last_two(window, false),
             RangeFn::Deriv => line(window, window.times[0]).map(|(slope, _)| slope),
-            RangeFn::PredictLinear => line(window, window.now).map(|(slope, at_now)| slope * parameter + at_now),
+            RangeFn::PredictLinear => line(window, window.now).map(|(slope, at_now)| slope * parameters[0] + at_now),
             RangeFn::Changes => {
                 Some(pairs(values).filter(|(a, b)| a != b && !(a.is_nan() && b.is_nan())).count() as f64)
             }
@@ -101,11 +122,45 @@ impl RangeFn {
             RangeFn::Last => values.last().copied(),
             RangeFn::First => values.first().copied(),
             RangeFn::Present => Some(1.0),
-            RangeFn::Quantile => Some(quantile(parameter, &mut values.to_vec())),
+            RangeFn::Quantile => Some(quantile(parameters[0], &mut values.to_vec())),
             RangeFn::Stddev => Some(variance(values.iter().copied()).sqrt()),
             RangeFn::Stdvar => Some(variance(values.iter().copied())),
+            RangeFn::Mad => {
+                let median = quantile(0.5, &mut values.to_vec());
+                Some(quantile(0.5, &mut values.iter().map(|value| (value - median).abs()).collect::<Vec<_>>()))
+            }
+            RangeFn::Smoothed => smoothed(values, parameters),
+            RangeFn::TimeOfFirst => window.times.first().map(|time| seconds(*time)),
+            RangeFn::TimeOfLast => window.times.last().map(|time| seconds(*time)),
+            RangeFn::TimeOfMin => time_of(window, |new, held| new <= held || held.is_nan()),
+            RangeFn::TimeOfMax => time_of(window, |new, held| new >= held || held.is_nan()),
         }
     }
+}
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// The time of the last sample that is preferred to all others.
+fn time_of(window: &Window<'_>, prefers: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let mut samples = window.times.iter().zip(window.values);
+    let first = samples.next()?;
+    let best = samples.fold(first, |held, new| if prefers(*new.1, *held.1) { new } else { held });
+    Some(seconds(*best.0))
+}
+
+/// Holt's linear method: a level and a trend, each smoothed by its factor.
+fn smoothed(values: &[f64], [of_level, of_trend]: [f64; 2]) -> Option<f64> {
+    let [first, second, ..] = *values else { return None };
+    let (mut before, mut level, mut trend) = (0.0, first, second - first);
+    for (i, value) in values[1..].iter().enumerate() {
+        if i > 0 {
+            trend = of_trend * (level - before) + (1.0 - of_trend) * trend;
+        }
+        (before, level) = (level, of_level * value + (1.0 - of_level) * (level + trend));
+    }
+    Some(level)
 }
 
 fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> {
@@ -114,6 +169,7 @@ fn pairs(values: &[f64]) -> impl Iterator<Item = (f64, f64)> {
 
 /// The rise from the first to the last sample, stretched to the window's edges where the samples come near them: nearer
 /// than 1.1 mean gaps to the edge itself, else by half a gap; a counter never before its own zero.
+#[inline]
 fn extrapolated(window: &Window<'_>, is_counter: bool, per_second: bool) -> Option<f64> {
     let (times, values) = (window.times, window.values);
     let n = values.len();
@@ -122,9 +178,13 @@ fn extrapolated(window: &Window<'_>, is_counter: bool, per_second: bool) -> Opti
     }
     let mut rise = values[n - 1] - values[0];
     if is_counter {
-        rise += pairs(values).filter(|(before, after)| after < before).map(|(before, _)| before).sum::<f64>();
+        for pair in values.windows(2) {
+            if pair[1] < pair[0] {
+                rise += pair[0];
+            }
+        }
     }
-    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+    let seconds = |from: i64, to: i64| to.saturating_sub(from) as f64 / 1000.0;
     let covered = seconds(times[0], times[n - 1]);
     let gap = covered / (n - 1) as f64;
     let threshold = gap * 1.1;
@@ -170,7 +230,7 @@ fn line(window: &Window<'_>, origin: i64) -> Option<(f64, f64)> {
     }
     let [mut sum_x, mut sum_y, mut sum_xy, mut sum_xx] = [Sum::default(); 4];
     for (time, value) in window.times.iter().zip(window.values) {
-        let x = (time - origin) as f64 / 1000.0;
+        let x = time.saturating_sub(origin) as f64 / 1000.0;
         sum_x.add(x);
         sum_y.add(*value);
         sum_xy.add(x * value);

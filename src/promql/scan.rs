@@ -1,6 +1,6 @@
 //! A look over the text before it is parsed.
 //!
-//! The parser names no positions, takes quadratic time on long chains and ends the process on deep nesting. So this scan
+//! The parser names no places, takes quadratic time on long chains and ends the process on deep nesting. So this scan
 //! bounds length, depth and chains, finds what is left open, and refuses what we do not implement, each with its place.
 
 use std::ops::Range;
@@ -13,6 +13,9 @@ pub(super) const MAX_LENGTH: usize = 8 * 1024;
 pub(super) const MAX_DEPTH: usize = 100;
 /// The most operators, signs and equal signs of matchers included.
 pub(super) const MAX_OPERATORS: usize = 500;
+
+/// The longest duration written as a bare number: some three hundred years.
+const MAX_SECONDS: f64 = 1e10;
 
 /// Functions and aggregations that are implemented.
 pub(super) const FUNCTIONS: &[&str] = &[
@@ -37,31 +40,49 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "cosh",
     "count",
     "count_over_time",
+    "count_values",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "days_in_month",
     "deg",
     "delta",
     "deriv",
+    "double_exponential_smoothing",
+    "end",
     "exp",
     "first_over_time",
     "floor",
     "group",
+    "histogram_fraction",
     "histogram_quantile",
+    "hour",
     "idelta",
     "increase",
     "irate",
+    "label_join",
+    "label_replace",
     "last_over_time",
+    "limitk",
     "ln",
     "log10",
     "log2",
+    "mad_over_time",
     "max",
+    "max_of",
     "max_over_time",
     "min",
+    "min_of",
     "min_over_time",
+    "minute",
+    "month",
     "pi",
     "predict_linear",
     "present_over_time",
     "quantile",
     "quantile_over_time",
     "rad",
+    "range",
     "rate",
     "resets",
     "round",
@@ -70,12 +91,16 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "sin",
     "sinh",
     "sort",
+    "sort_by_label",
+    "sort_by_label_desc",
     "sort_desc",
     "sqrt",
+    "start",
     "stddev",
     "stddev_over_time",
     "stdvar",
     "stdvar_over_time",
+    "step",
     "sum",
     "sum_over_time",
     "tan",
@@ -83,50 +108,26 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "time",
     "timestamp",
     "topk",
-    "vector",
-];
-
-/// What Prometheus has besides.
-const NOT_YET: &[&str] = &[
-    "count_values",
-    "day_of_month",
-    "day_of_week",
-    "day_of_year",
-    "days_in_month",
-    "double_exponential_smoothing",
-    "end",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "histogram_avg",
-    "histogram_count",
-    "histogram_fraction",
-    "histogram_quantiles",
-    "histogram_stddev",
-    "histogram_stdvar",
-    "histogram_sum",
-    "hour",
-    "info",
-    "label_join",
-    "label_replace",
-    "limit_ratio",
-    "limitk",
-    "mad_over_time",
-    "max_of",
-    "min_of",
-    "minute",
-    "month",
-    "range",
-    "sort_by_label",
-    "sort_by_label_desc",
-    "start",
-    "start_timestamp",
-    "step",
     "ts_of_first_over_time",
     "ts_of_last_over_time",
     "ts_of_max_over_time",
     "ts_of_min_over_time",
+    "vector",
     "year",
+];
+
+/// What Prometheus has besides.
+const NOT_YET: &[&str] = &[
+    "histogram_avg",
+    "histogram_count",
+    "histogram_quantiles",
+    "histogram_stddev",
+    "histogram_stdvar",
+    "histogram_sum",
+    "info",
+    "integral",
+    "limit_ratio",
+    "start_timestamp",
 ];
 
 /// Words that stand before parentheses without being functions.
@@ -135,6 +136,9 @@ const WORDS: &[&str] = &[
     "atan2",
     "bool",
     "by",
+    "fill",
+    "fill_left",
+    "fill_right",
     "group_left",
     "group_right",
     "ignoring",
@@ -191,15 +195,7 @@ impl Scanner<'_> {
             b'(' | b'[' | b'{' => self.opened(),
             b')' | b']' | b'}' => self.closed(byte),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.word(),
-            b'0'..=b'9' => {
-                self.at += self.run(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-                Ok(())
-            }
-            b'@' => Err(self.not_yet(self.at..self.at + 1, "`@` is not supported yet")),
-            b':' if self.in_range() => {
-                let start = self.open.last().copied().unwrap_or_default();
-                Err(self.not_yet(start..self.text.len().min(self.at + 1), "subqueries are not supported yet"))
-            }
+            b'0'..=b'9' => self.number(),
             b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'<' | b'>' | b'=' | b'!' => {
                 self.at += 1;
                 self.operator()
@@ -217,10 +213,6 @@ impl Scanner<'_> {
 
     fn run(&self, belongs: impl Fn(u8) -> bool) -> usize {
         self.text.as_bytes()[self.at..].iter().take_while(|byte| belongs(**byte)).count()
-    }
-
-    fn in_range(&self) -> bool {
-        self.open.last().is_some_and(|at| self.text.as_bytes()[*at] == b'[')
     }
 
     fn operator(&mut self) -> Result<(), CompileError> {
@@ -244,6 +236,18 @@ impl Scanner<'_> {
             return Err(self.unfinished(start, "a quoted text", Some(quote)));
         }
         self.at = at + 1;
+        Ok(())
+    }
+
+    /// The parser makes a duration of a bare number by a conversion that panics past some size.
+    fn number(&mut self) -> Result<(), CompileError> {
+        let start = self.at;
+        self.at += self.run(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+        let before = self.text[..start].trim_end().trim_end_matches(['+', '-', ' ', '.']).to_ascii_lowercase();
+        let is_time = before.ends_with(['[', ':', '@']) || before.ends_with("offset");
+        if is_time && self.text[start..self.at].parse::<f64>().is_ok_and(|seconds| seconds.abs() > MAX_SECONDS) {
+            return Err(CompileError::new("this time is too far away").at(start..self.at));
+        }
         Ok(())
     }
 

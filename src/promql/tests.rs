@@ -18,6 +18,7 @@ fn labels(text: &str) -> Labels {
 /// A batch of the target `instance`, which looks every 10 s.
 fn look(instance: &str, seconds: i64, samples: &[(&str, f64)]) -> Batch {
     Batch {
+        checkpoint: None,
         source: SourceRef::new("prometheus", "api"),
         instance: instance.into(),
         at: Timestamp(seconds * 1000),
@@ -499,10 +500,13 @@ fn what_cannot_be_evaluated_is_refused_with_its_place() {
         ("  ", "the expression is empty | - | - | -"),
         ("raet(x[5m])", "there is no function `raet` | raet | - | did you mean `rate`?"),
         ("frobnicate(x)", "there is no function `frobnicate` | frobnicate | - | -"),
-        ("label_join(x)", &format!("`label_join` is not supported yet | label_join | - | {remote}")),
-        ("limitk(1, x)", &format!("`limitk` is not supported yet | limitk | - | {remote}")),
-        ("x @ 5", &format!("`@` is not supported yet | @ | - | {remote}")),
-        ("max_over_time(x[5m:1m])", &format!("subqueries are not supported yet | [5m: | - | {remote}")),
+        ("histogram_sum(x)", &format!("`histogram_sum` is not supported yet | histogram_sum | - | {remote}")),
+        ("limit_ratio(0.5, x)", &format!("`limit_ratio` is not supported yet | limit_ratio | - | {remote}")),
+        ("x[1e99]", "this time is too far away | 1e99 | - | -"),
+        ("label_replace(x, \"\", \"\", \"\", \"\")", "\"\" is no name of a label | \"\" | the label to write | -"),
+        ("label_replace(x, \"a\", \"\", \"b\", \"(\")", "\"(\" is no pattern: unclosed group | \"(\" | - | -"),
+        ("abs(1) + rate(x[5m])", "expected type vector in call to function 'abs', got scalar | abs | - | -"),
+        ("exp(+Inf)", "`exp` takes a vector | exp | - | vector(…) makes one of a number"),
         (
             "x[5m]",
             "the expression is a range of samples, not a value | - | - | put it into a function of ranges, such as rate(…) or \
@@ -511,8 +515,9 @@ fn what_cannot_be_evaluated_is_refused_with_its_place() {
         ("\"text\"", "the expression is a text, not a value | - | - | -"),
         ("x{a=~\"(\"}", "illegal regex for ( | - | - | -"),
         ("x{a=~\"a)|(b\"}", "`a)|(b` is no pattern: unopened group | a)|(b | - | -"),
-        ("x y", "the expression is no PromQL | - | - | -"),
-        ("rate(x)", "expected type matrix in call to function 'rate', got vector | - | - | -"),
+        ("x y", "the expression is no PromQL | y | this cannot stand here | -"),
+        ("sum(x) +", "the expression is no PromQL | + | something is missing after this | -"),
+        ("rate(x)", "expected type matrix in call to function 'rate', got vector | rate | - | -"),
         ("{a=\"\"}", "vector selector must contain at least one non-empty matcher | - | - | -"),
     ] {
         assert_eq!(place(text), expected, "{text}");
@@ -649,8 +654,23 @@ fn bounded(text: &str) {
 
 #[test]
 fn every_function_that_is_named_as_implemented_compiles() {
-    const CALLS: [&str; 9] =
-        ["()", "(1)", "(x)", "(x, 1)", "(x, 1, 2)", "(x[5m])", "(x[5m], 1)", "(1, x)", "(1, x[5m])"];
+    const CALLS: [&str; 15] = [
+        "()",
+        "(1)",
+        "(x)",
+        "(x, 1)",
+        "(x, 1, 2)",
+        "(x[5m])",
+        "(x[5m], 1)",
+        "(x[5m], 0.1, 0.2)",
+        "(1, x)",
+        "(1, x[5m])",
+        "(1, 2)",
+        "(1, 2, x)",
+        "(\"a\", x)",
+        "(x, \"a\", \"b\", \"c\", \"d\")",
+        "(x, \"a\")",
+    ];
     for name in scan::FUNCTIONS {
         assert!(CALLS.iter().any(|call| compile(&format!("{name}{call}")).is_ok()), "{name}");
     }

@@ -13,8 +13,11 @@ use crate::base::{Labels, Level, Node, Place, Problems, Quantity, Span, Table, U
 use crate::promql;
 
 /// Keys that the grammar has and this version has not: refused, and not taken for typing errors.
-const NOT_YET: [&str; 11] =
-    ["target", "hits", "after", "arm", "phases", "baseline", "over", "depends_on", "remote", "gate", "with"];
+const NOT_YET: [&str; 10] =
+    ["target", "hits", "after", "arm", "phases", "baseline", "over", "depends_on", "gate", "with"];
+
+/// How long an answer of a remote server may take, unless its table says something else.
+pub const REMOTE_TIMEOUT: Span = Span::secs(10);
 
 /// How a condition is written.
 const CONDITION: &str = "a condition is written like \"> 5%\", \"> 300ms\", \"< 2GiB\", \"> 100\"";
@@ -28,6 +31,8 @@ pub struct Config {
     pub enabled: bool,
     /// Where its table stands.
     pub place: Place,
+    /// The remote server that it names.
+    pub remote: Option<Placed<String>>,
     /// The rung that `rollback` names.
     pub rung: Option<Placed<String>>,
     /// Each time that the condition must hold, where it was written.
@@ -78,7 +83,8 @@ impl Config {
         let unit_errors = problems.errors();
         let scale = settle_unit(&all, declared, is_share, problems);
         let are_comparable = problems.errors() == unit_errors;
-        let value = read_value(&mut table, scale, &all, problems);
+        let remote: Option<Placed<String>> = table.get("remote", problems);
+        let value = read_value(&mut table, scale, &all, remote.as_ref(), problems);
         let labels = read_labels(&mut table, problems);
         let no_data = read_no_data(&mut table, problems);
         let (summary, runbook) = (table.get("summary", problems), table.get("runbook", problems));
@@ -115,7 +121,7 @@ impl Config {
             summary,
             runbook,
         };
-        (problems.errors() == before).then_some(Config { rule, enabled, place, rung, times })
+        (problems.errors() == before).then_some(Config { rule, enabled, place, remote, rung, times })
     }
 }
 
@@ -352,7 +358,13 @@ fn noun(unit: Unit) -> &'static str {
     }
 }
 
-fn read_value(table: &mut Table<'_>, scale: Scale, all: &[&Written], problems: &mut Problems) -> Option<Value> {
+fn read_value(
+    table: &mut Table<'_>,
+    scale: Scale,
+    all: &[&Written],
+    remote: Option<&Placed<String>>,
+    problems: &mut Problems,
+) -> Option<Value> {
     let (expr, errors, total) = (table.node("expr"), table.node("errors"), table.node("total"));
     if errors.is_some() || total.is_some() {
         if let (Some(expr), Some(share)) = (expr, errors.or(total)) {
@@ -362,6 +374,15 @@ fn read_value(table: &mut Table<'_>, scale: Scale, all: &[&Written], problems: &
                 .help("write two rules");
         }
         let share = read_share(table, problems);
+        if let Some(remote) = remote {
+            problems
+                .error(
+                    &remote.place,
+                    "a share is counted here, not by a remote server",
+                    "counts are exact only over own samples",
+                )
+                .help("write the quotient as `expr`, or let a [prometheus.NAME] collect the counters");
+        }
         if let Some(place) = all.iter().find(|w| w.condition.when == When::Present).map(|w| &w.place) {
             problems.error(place, "a share is always present", "").help("write a limit: \"> 10%\"");
         }
@@ -381,10 +402,16 @@ fn read_value(table: &mut Table<'_>, scale: Scale, all: &[&Written], problems: &
             .help("for example: expr = 'up'");
         return None;
     };
-    read_expression(expr, scale, all, problems)
+    read_expression(expr, scale, all, remote, problems)
 }
 
-fn read_expression(node: &Node, scale: Scale, all: &[&Written], problems: &mut Problems) -> Option<Value> {
+fn read_expression(
+    node: &Node,
+    scale: Scale,
+    all: &[&Written],
+    remote: Option<&Placed<String>>,
+    problems: &mut Problems,
+) -> Option<Value> {
     let text = String::read(node, problems)?;
     let plan = match promql::compile(&text) {
         Ok(plan) => plan,
@@ -393,6 +420,9 @@ fn read_expression(node: &Node, scale: Scale, all: &[&Written], problems: &mut P
             return None;
         }
     };
+    for annotation in plan.annotations() {
+        problems.warning(&node.inside().part(annotation.at.clone()), annotation.message.clone(), "");
+    }
     if plan.root_comparison().is_some()
         && let Some(other) = all.iter().find(|w| w.test().is_some())
     {
@@ -402,14 +432,31 @@ fn read_expression(node: &Node, scale: Scale, all: &[&Written], problems: &mut P
             .help("take the comparison out of `expr`, or write \"present\" as the condition");
         return None;
     }
+    if let Some(remote) = remote {
+        let asked = if scale.by == 1.0 { text.clone() } else { in_base_units(&text, scale.by) };
+        return match promql::RemoteQuery::compile(&asked) {
+            Ok(query) => {
+                let (remote, query) = (remote.value.clone(), Arc::new(query));
+                Some(Value::Remote { text, remote, query, timeout: REMOTE_TIMEOUT })
+            }
+            Err(error) => {
+                refuse_expression(&error, &text, node, problems);
+                None
+            }
+        };
+    }
     let plan = if scale.by == 1.0 { plan } else { scaled(&text, scale.by, plan) };
     Some(Value::Expression { text, plan: Arc::new(plan) })
 }
 
 /// The same expression in base units, so that figures and limits are held against each other as they are.
 fn scaled(text: &str, by: f64, plain: promql::Plan) -> promql::Plan {
+    promql::compile(&in_base_units(text, by)).unwrap_or(plain)
+}
+
+fn in_base_units(text: &str, by: f64) -> String {
     // The line break ends a comment in the last line of the expression.
-    promql::compile(&format!("({text}\n) * {by:e}")).unwrap_or(plain)
+    format!("({text}\n) * {by:e}")
 }
 
 fn refuse_expression(error: &promql::CompileError, text: &str, node: &Node, problems: &mut Problems) {

@@ -6,6 +6,7 @@
 pub mod condition;
 pub mod config;
 pub mod machine;
+pub mod prometheus;
 pub mod share;
 
 use std::sync::Arc;
@@ -52,6 +53,17 @@ pub enum Value {
         /// Compiled.
         plan: Arc<promql::Plan>,
     },
+    /// A PromQL expression whose value a remote server gives.
+    Remote {
+        /// As written.
+        text: String,
+        /// The server's name.
+        remote: String,
+        /// What is asked.
+        query: Arc<promql::RemoteQuery>,
+        /// How long an answer may take.
+        timeout: Span,
+    },
     /// A share of events, judged with its counts.
     Share {
         /// Both selectors, as written: of the errors, and of all.
@@ -67,6 +79,20 @@ pub enum Value {
         /// Fewer errors than this never count.
         min_errors: u32,
     },
+}
+
+impl Rule {
+    /// The series it reads, each with how far back samples of it can take part.
+    pub fn reach(&self, look_back: Span) -> Vec<(Selector, Span)> {
+        match &self.value {
+            Value::Expression { plan, .. } => plan.reach(look_back),
+            // What it reads is not here.
+            Value::Remote { .. } => Vec::new(),
+            Value::Share { errors, total, window, .. } => {
+                [errors, total].map(|selector| ((**selector).clone(), *window + look_back)).to_vec()
+            }
+        }
+    }
 }
 
 /// A rule's `rollback` condition.

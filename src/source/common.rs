@@ -345,6 +345,7 @@ impl Target {
             samples.push(sample(self.probe_series("probe_failure_info", &[("reason", failure.reason)]), 1.0));
         }
         Batch {
+            checkpoint: None,
             source: self.reference.clone(),
             instance: self.instance.clone(),
             at,

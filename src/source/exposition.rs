@@ -72,11 +72,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn body(what: &'static str) -> Fault {
+    pub(super) fn body(what: &'static str) -> Fault {
         Fault { reason: "body", what }
     }
 
-    fn large(what: &'static str) -> Fault {
+    pub(super) fn large(what: &'static str) -> Fault {
         Fault { reason: "too-large", what }
     }
 }
@@ -122,7 +122,7 @@ pub fn read<'a>(
 }
 
 /// The beginning of a line, for people.
-fn excerpt(text: &[u8]) -> String {
+pub(super) fn excerpt(text: &[u8]) -> String {
     const SHOWN: usize = 60;
     let cut = &text[..text.len().min(SHOWN)];
     let more = if text.len() > SHOWN { "…" } else { "" };
@@ -133,6 +133,12 @@ fn excerpt(text: &[u8]) -> String {
 fn point(line: &[u8], format: Format) -> Result<Point<'_>, Fault> {
     let end = series_end(line)?;
     let (series, rest) = line.split_at(end);
+    let (value, at) = reading(rest, format)?;
+    Ok(Point { series: series.trim_ascii_end(), value, at })
+}
+
+/// Reads what follows the series: the value, the time, and nothing more than an exemplar.
+pub(super) fn reading(rest: &[u8], format: Format) -> Result<(f64, Option<Timestamp>), Fault> {
     let (value, rest) = token(rest);
     let value = number(value)?;
     let (time, mut rest) = token(rest);
@@ -146,13 +152,13 @@ fn point(line: &[u8], format: Format) -> Result<Point<'_>, Fault> {
         Some(_) => Some(timestamp(time, format)?),
     };
     match rest.trim_ascii_start().first() {
-        None | Some(b'#') => Ok(Point { series: series.trim_ascii_end(), value, at }),
+        None | Some(b'#') => Ok((value, at)),
         Some(_) => Err(Fault::body("more than a series, a value and a time")),
     }
 }
 
 /// Where the series ends and the value begins. Quotes hide braces; a backslash hides a quote.
-fn series_end(line: &[u8]) -> Result<usize, Fault> {
+pub(super) fn series_end(line: &[u8]) -> Result<usize, Fault> {
     let name = line.iter().position(|b| matches!(b, b'{' | b' ' | b'\t')).ok_or(Fault::body("no value"))?;
     let gap = line[name..].iter().position(|b| !matches!(b, b' ' | b'\t')).unwrap_or(0);
     let open = name + gap;

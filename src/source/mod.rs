@@ -8,9 +8,10 @@ pub mod expect;
 pub mod exposition;
 pub mod host;
 pub mod http;
+pub mod openmetrics_file;
 pub mod prometheus;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::base::{Batch, SourceRef, Span, Timestamp};
 use common::Target;

@@ -6,13 +6,16 @@
 //!
 //! Reasons: those of [`http`](crate::sys::http), and `secret`, `status`, `body`, `too-large`, `too-many`.
 
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
 
 use super::common::{Auth, Common, Defaults, Outside, Target, prove, sample};
 use super::exposition::{self, Fault, Format, Point};
-use crate::base::table::Size;
+use crate::base::table::{Placed, Size};
 use crate::base::{Batch, Failure, Labels, Node, Outcome, Problems, Sample, Table, Timestamp};
 use crate::sys::clock::Stopwatch;
 use crate::sys::http::{Method, Request, Url, address, host_and_port};
@@ -46,7 +49,22 @@ pub struct Config {
     pub max_samples: u32,
     /// The longest page, in bytes after decompression.
     pub max_body: u64,
+    /// What of the page is kept.
+    pub keep: Keep,
 }
+
+/// What of a page is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything.
+    #[default]
+    All,
+    /// What some rule reads, and what is about the look itself.
+    Referenced,
+}
+
+/// Whether some rule reads a series.
+pub type IsReferenced = Arc<dyn Fn(&Labels) -> bool + Send + Sync>;
 
 impl Config {
     /// Reads the table of `name`; none when it cannot be used.
@@ -58,8 +76,24 @@ impl Config {
         let auth = Auth::read(&mut table, problems);
         let max_samples = table.or("max_samples", 50_000u32, problems);
         let max_body = read_max_body(&mut table, 16 << 20, problems);
+        let keep = read_keep(&mut table, problems);
         table.finish(problems);
-        Some(Config { common, url: url?, auth, max_samples, max_body })
+        Some(Config { common, url: url?, auth, max_samples, max_body, keep })
+    }
+}
+
+/// Reads the key `keep`.
+fn read_keep(table: &mut Table<'_>, problems: &mut Problems) -> Keep {
+    let Some(word) = table.get::<Placed<String>>("keep", problems) else { return Keep::All };
+    match &*word.value {
+        "all" => Keep::All,
+        "referenced" => Keep::Referenced,
+        other => {
+            problems
+                .error(&word.place, format!("`{other}` is nothing that can be kept"), "")
+                .help("keep = \"all\", or keep = \"referenced\": only the series that some rule reads");
+            Keep::All
+        }
     }
 }
 
@@ -97,13 +131,30 @@ pub struct Prometheus {
     target: Target,
     outside: Outside,
     cache: Cache,
+    filter: Filter,
+}
+
+/// What of a page is left out, if anything.
+struct Filter(Option<IsReferenced>);
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Filter(referenced)" } else { "Filter(all)" })
+    }
 }
 
 impl Prometheus {
     /// A target that was not scraped yet.
     pub fn new(config: Config, outside: Outside) -> Prometheus {
         let target = Target::new(&config.common, host_and_port(&config.url));
-        Prometheus { config, target, outside, cache: Cache::default() }
+        Prometheus { config, target, outside, cache: Cache::default(), filter: Filter(None) }
+    }
+
+    /// The same target, that gives only referenced series if its configuration says so.
+    #[must_use]
+    pub fn reading(mut self, is_referenced: &IsReferenced) -> Prometheus {
+        self.filter = Filter((self.config.keep == Keep::Referenced).then(|| is_referenced.clone()));
+        self
     }
 
     /// What is looked at.
@@ -120,7 +171,7 @@ impl Prometheus {
             Ok(samples) => (Outcome::Good, samples),
             Err(failure) => (Outcome::Failed(failure), Vec::new()),
         };
-        let count = samples.len() as f64;
+        let count = if outcome == Outcome::Good { self.cache.lines as f64 } else { 0.0 };
         let up = if outcome == Outcome::Good { 1.0 } else { 0.0 };
         for (name, value) in [("up", up), ("scrape_duration_seconds", seconds), ("scrape_samples_scraped", count)] {
             samples.push(sample(self.target.series(name, &[]), value));
@@ -146,7 +197,7 @@ impl Prometheus {
             return Err(Failure::new("status", format!("expected status 200, saw {}", response.status)));
         }
         let format = Format::of(&response.content_type());
-        self.cache.read(&response.body, format, self.config.max_samples as usize, &self.target)
+        self.cache.read(&response.body, format, self.config.max_samples as usize, &self.target, &self.filter)
     }
 }
 
@@ -154,6 +205,13 @@ impl Prometheus {
 #[derive(Debug, Default)]
 struct Cache {
     known: HashMap<Box<[u8]>, Known>,
+    /// Hashes of the texts of series that are not kept: eight bytes each, so a large page costs little more than what
+    /// is kept of it. Two texts with one hash could lose a series that is read; the hash has a random key, so that takes
+    /// a chance of one in 10^10 even for a page of 50,000.
+    left_out: HashSet<u64>,
+    hasher: RandomState,
+    /// Samples on the last page.
+    lines: usize,
     round: u64,
     /// How many of the known stood on the page of this round.
     live: usize,
@@ -168,7 +226,14 @@ struct Known {
 
 impl Cache {
     /// Reads a page. What is not on it is forgotten; a page that fails leaves at most `max` series behind.
-    fn read(&mut self, page: &[u8], format: Format, max: usize, target: &Target) -> Result<Vec<Sample>, Failure> {
+    fn read(
+        &mut self,
+        page: &[u8],
+        format: Format,
+        max: usize,
+        target: &Target,
+        filter: &Filter,
+    ) -> Result<Vec<Sample>, Failure> {
         self.round += 1;
         self.live = 0;
         let mut samples = Vec::with_capacity(self.known.len());
@@ -178,7 +243,7 @@ impl Cache {
             if read > max {
                 return Err(Fault { reason: "too-many", what: "more samples than max_samples allows" });
             }
-            samples.extend(self.sample(point, target)?);
+            samples.extend(self.sample(point, target, filter)?);
             Ok(())
         });
         if done.is_ok() && self.known.len() > self.live {
@@ -187,11 +252,18 @@ impl Cache {
         } else if self.known.len() > max {
             self.known.clear();
         }
+        if self.left_out.len() > max {
+            self.left_out.clear();
+        }
+        self.lines = read;
         done.map(|_| samples)
     }
 
     /// The sample of a line; none when the same series stood on this page before, at no other time, or is ours.
-    fn sample(&mut self, point: Point<'_>, target: &Target) -> Result<Option<Sample>, Fault> {
+    fn sample(&mut self, point: Point<'_>, target: &Target, filter: &Filter) -> Result<Option<Sample>, Fault> {
+        if filter.0.is_some() && self.left_out.contains(&self.hasher.hash_one(point.series)) {
+            return Ok(None);
+        }
         let labels = match self.known.get_mut(point.series) {
             Some(known) if known.seen == self.round && point.at.is_none() => return Ok(None),
             Some(known) => {
@@ -207,6 +279,10 @@ impl Cache {
                 }
                 let theirs: Vec<(&str, &str)> = series.labels.iter().map(|(n, v)| (&**n, &**v)).collect();
                 let labels = target.scraped(&series.name, &theirs);
+                if filter.0.as_ref().is_some_and(|is_referenced| !is_referenced(&labels)) {
+                    self.left_out.insert(self.hasher.hash_one(point.series));
+                    return Ok(None);
+                }
                 self.live += 1;
                 self.known.insert(point.series.into(), Known { labels: labels.clone(), seen: self.round });
                 labels
@@ -245,6 +321,23 @@ mod tests {
         assert_eq!(value(&batch, "probe_success", &[]), Some(1.0));
         assert_eq!(value(&batch, "scrape_samples_scraped", &[]), Some(2.0));
         assert!(batch.samples.iter().any(|s| s.at == Some(Timestamp(1_700_000_000_000))));
+    }
+
+    #[tokio::test]
+    async fn what_no_rule_reads_is_left_out_where_only_referenced_series_are_kept() {
+        let server = Server::answering("200 OK", TEXT, b"a{x=\"1\"} 1\na{x=\"2\"} 2\nb 3\nup 5\n").await;
+        let filter: IsReferenced = Arc::new(|labels| labels.name() == "a" && labels.get("x") == "2");
+        for (keep, wanted) in [("referenced", [None, Some(2.0), None]), ("all", [Some(1.0), Some(2.0), Some(3.0)])] {
+            let toml = format!("url = \"{}/metrics\"\nkeep = \"{keep}\"", server.url);
+            let mut source = source(&toml).reading(&filter);
+            for round in 0..2 {
+                let batch = source.collect(Timestamp(1000)).await;
+                let seen = [("a", "1"), ("a", "2")].map(|(name, x)| value(&batch, name, &[("x", x)]));
+                assert_eq!([seen[0], seen[1], value(&batch, "b", &[])], wanted, "{keep}, round {round}");
+                assert_eq!(value(&batch, "scrape_samples_scraped", &[]), Some(4.0));
+                assert_eq!(value(&batch, "up", &[]), Some(1.0));
+            }
+        }
     }
 
     #[tokio::test]
@@ -293,7 +386,7 @@ mod tests {
     fn known_series_are_remembered_and_gone_ones_forgotten() {
         let mut source = source("url = \"http://127.0.0.1:1/\"");
         let mut read = |page: &str| {
-            let samples = source.cache.read(page.as_bytes(), Format::Text, 3, &source.target);
+            let samples = source.cache.read(page.as_bytes(), Format::Text, 3, &source.target, &source.filter);
             (samples.map(|s| s.len()).map_err(|f| f.reason), source.cache.known.len())
         };
         assert_eq!(read("a 1\nb 2\nc 3\n"), (Ok(3), 3));
@@ -309,7 +402,7 @@ mod tests {
         for (toml, wanted) in [
             ("", "[prometheus.api] needs `url`"),
             ("url = \"http://u:p@h/\"", "an address holds no credentials"),
-            ("url = \"http://h/\"\nkeep = \"all\"", "unknown key `keep`"),
+            ("url = \"http://h/\"\nkeep = \"some\"", "`some` is nothing that can be kept"),
             ("url = \"http://h/\"\nmax_body = \"1GiB\"", "a body is at most 256MiB"),
             ("url = \"http://h/\"\nauth = { bearer = \"hunter2\" }", "a secret is never written out here"),
             ("url = \"http://h/\"\nauth = { user = \"a\" }", "`auth` takes one of three forms"),

@@ -47,8 +47,12 @@ pub struct BadRegex(pub String);
 impl Selector {
     /// Whether a series with these labels is meant.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.name.as_deref().is_none_or(|name| labels.name() == name)
-            && self.matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.label)))
+        self.name.as_deref().is_none_or(|name| labels.name() == name) && self.matches_labels(labels)
+    }
+
+    /// The same where the name is known to be right.
+    pub(super) fn matches_labels(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.label)))
     }
 
     /// Whether series of this name can be meant, whatever their other labels are.
@@ -101,6 +105,12 @@ impl Matcher {
             MatchKind::Regex(regex) => regex.is_match(value),
             MatchKind::NotRegex(regex) => !regex.is_match(value),
         }
+    }
+
+    /// The label and the value that it must have; none for other conditions, and where the label must be missing.
+    pub(super) fn stated(&self) -> Option<(&str, &str)> {
+        let is_stated = matches!(self.kind, MatchKind::Equal) && !self.value.is_empty() && self.label != NAME;
+        is_stated.then_some((&*self.label, &*self.value))
     }
 
     /// The value or pattern as written.

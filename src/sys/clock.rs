@@ -91,6 +91,12 @@ impl Stopwatch {
     }
 }
 
+/// What tells this boot of the kernel from others; empty where the kernel does not say.
+pub fn boot_id() -> String {
+    let read = super::files::read_trusted(std::path::Path::new("/proc/sys/kernel/random/boot_id"), 256);
+    String::from_utf8_lossy(&read.unwrap_or_default()).trim().to_string()
+}
+
 /// Waits for `span` of monotonic time: for pauses whose end is no moment of the calendar.
 pub async fn pause(span: Span) {
     tokio::time::sleep(span.to_std()).await;

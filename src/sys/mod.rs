@@ -3,6 +3,7 @@
 //! The only rooms that may ask the clock, start a process, spawn a task or open a file; clippy holds this.
 
 pub mod append;
+pub mod blocks;
 pub mod clock;
 pub mod files;
 pub mod http;
@@ -11,5 +12,6 @@ pub mod process;
 pub mod read;
 pub mod records;
 pub mod secret;
+pub mod stream;
 pub mod systemd;
 pub mod tasks;

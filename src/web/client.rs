@@ -113,6 +113,17 @@ impl Client {
         }
     }
 
+    /// Asks the read API below `/api/v1/`: the status, and the JSON whatever it is, up to 64 MiB.
+    ///
+    /// # Errors
+    /// When there is no agent, or no whole answer.
+    pub async fn api(&self, path: &str, form: &[(&str, String)]) -> Result<(u16, Vec<u8>), ClientError> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(format!("http://backstop/api/v1/{path}"));
+        let request = request.header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        self.whole(request, super::query::json::MAX_ANSWER).await
+    }
+
     fn parsed<T: DeserializeOwned>(&self, status: u16, body: &[u8]) -> Result<T, ClientError> {
         if status != 200 {
             let text: String = String::from_utf8_lossy(body).trim().chars().take(500).collect();
@@ -122,12 +133,17 @@ impl Client {
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, Vec<u8>), ClientError> {
+        self.whole(request, MAX_ANSWER).await
+    }
+
+    async fn whole(&self, request: reqwest::RequestBuilder, max: usize) -> Result<(u16, Vec<u8>), ClientError> {
         let mut response = request.send().await.map_err(|e| self.failed(&e))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.failed(&e))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(self.answer("the answer is over 16 MiB".into()));
+            // A row may pass the server's own bound by its own length.
+            if body.len() + chunk.len() > max + (1 << 20) {
+                return Err(self.answer(format!("the answer is over {} MiB", max >> 20)));
             }
             body.extend_from_slice(&chunk);
         }

@@ -27,6 +27,17 @@ pub fn render(snapshot: &Snapshot) -> String {
     for rule in &snapshot.rules {
         page.sample("backstop_rule_no_data", &[("rule", &rule.name)], flag(rule.no_data.is_some()));
     }
+    page.family("backstop_samples_not_kept", "gauge", "1 while samples are not kept on disk.");
+    page.sample("backstop_samples_not_kept", &[], flag(snapshot.not_kept.is_some()));
+    page.family("backstop_source_series", "gauge", "Series of the source in the store.");
+    for usage in &snapshot.usage {
+        page.sample("backstop_source_series", &[("source", &usage.source)], usage.series as f64);
+    }
+    let name = "backstop_source_samples_refused_total";
+    page.family(name, "counter", "Samples of the source that the store left out.");
+    for usage in &snapshot.usage {
+        page.sample(name, &[("source", &usage.source)], usage.refused as f64);
+    }
     page.family("backstop_target_up", "gauge", "1 when the last look at the target succeeded.");
     for target in &snapshot.targets {
         let labels = [("source", target.source.as_str()), ("instance", target.instance.as_str())];

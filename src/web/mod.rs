@@ -2,12 +2,13 @@
 //!
 //! Enters: requests over TCP or a Unix socket, and the one [`Snapshot`] that the agent hands out. Leaves: text,
 //! JSON, and commands into the agent's loop with the caller's name on them, as the kernel knows it. Nothing here
-//! decides or reads a sample. It fails closed: a loop that does not answer is 503, a caller without the right
-//! is refused with whom to ask, and every body, wait and number of connections has a bound.
+//! decides; samples are read by [`query`] alone, from copies. It fails closed: a loop that does not answer is 503, a
+//! caller without the right is refused with whom to ask, and every body, wait and number of connections has a bound.
 
 pub mod client;
 pub mod control;
 pub mod metrics;
+pub mod query;
 #[cfg(test)]
 pub mod samples;
 pub mod serve;
@@ -44,6 +45,8 @@ pub enum Request {
     Command(Command, oneshot::Sender<Reply>),
     /// Read the configuration again; what happened, or why the old one goes on running.
     Reload(oneshot::Sender<Result<String, String>>),
+    /// What a query reads, as far as it is in memory.
+    View(Vec<query::Wanted>, oneshot::Sender<query::Hot>),
 }
 
 /// The way into the agent's loop. The channel is bounded by its maker; a full one makes callers wait, at most
@@ -147,6 +150,7 @@ pub(crate) mod tests {
                     (Request::Snapshot(reply), None) => drop(reply),
                     (Request::Command(command, reply), _) => drop(reply.send(Reply::done(format!("{command:?}")))),
                     (Request::Reload(reply), _) => drop(reply.send(Err("line 3 is wrong".into()))),
+                    (Request::View(_, reply), _) => drop(reply.send(query::Hot::default())),
                 }
             }
         });

@@ -26,7 +26,10 @@ pub fn quiet() -> Snapshot {
         running: Some("2.1.0".into()),
         config_refused: None,
         degraded: None,
+        not_kept: None,
+        usage: vec![UsageView { source: "http.api".into(), series: 12, refused: 0, ceiling: None }],
         targets: vec![target("http.api", true), target("prometheus.api", true), target("http.worker", true)],
+        remotes: Vec::new(),
         rules: ["errors", "host-disk", "queue-depth", "latency"].map(rule).to_vec(),
         incidents: Vec::new(),
         deployment: Some(DeploymentView {
@@ -133,6 +136,7 @@ fn rule(name: &str) -> RuleView {
     RuleView {
         name: name.into(),
         judges: "share of http_requests_total{status=~\"5..\"} in http_requests_total".into(),
+        remote: None,
         conditions: vec![
             ("warning".into(), "> 5% for 1m".into()),
             ("critical".into(), "> 10% for 1m".into()),

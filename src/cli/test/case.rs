@@ -1,0 +1,134 @@
+//! What a test file asks, however it was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::notation::Points;
+use crate::base::{Labels, Level, Span, Timestamp};
+use crate::promql::Plan;
+use crate::rule::prometheus::External;
+
+/// The most series of a test.
+pub const MAX_SERIES: usize = 10_000;
+
+/// The most points of all series of a test.
+pub const MAX_ALL_POINTS: usize = 2_000_000;
+
+/// The most evaluations of a group in a test.
+pub const MAX_TICKS: i64 = 50_000;
+
+/// A test file, read.
+#[derive(Debug, Default)]
+pub struct TestFile {
+    /// How often rules are evaluated.
+    pub evaluation_interval: Span,
+    /// Groups in the order in which they are evaluated; those not named come as if they were the first.
+    pub group_order: Vec<String>,
+    /// Values may differ in their last bit.
+    pub fuzzy: bool,
+    /// In order.
+    pub tests: Vec<Test>,
+}
+
+/// One test: series, and what must follow.
+#[derive(Debug)]
+pub struct Test {
+    /// For people, and for `--run`.
+    pub name: String,
+    /// Files of rules, as written.
+    pub rule_files: Vec<String>,
+    /// The step of the series.
+    pub interval: Span,
+    /// The time of the first point.
+    pub start: Timestamp,
+    /// Labels with their points.
+    pub series: Vec<(Labels, Points)>,
+    /// What templates see.
+    pub external: External,
+    /// What is asked, in the order of the file.
+    pub checks: Vec<Check>,
+}
+
+/// One expectation.
+#[derive(Debug)]
+pub struct Check {
+    /// When, from the start.
+    pub at: Span,
+    /// What.
+    pub what: What,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub enum What {
+    /// Exactly these alerts of that name fire.
+    Alerts(String, Vec<Alert>),
+    /// The expression gives exactly these samples.
+    Query {
+        /// As written.
+        text: String,
+        /// Compiled.
+        plan: Arc<Plan>,
+        /// What it must give.
+        samples: Vec<(Labels, f64)>,
+    },
+    /// A rule of backstop stands so.
+    Rule(RuleCheck),
+}
+
+/// How a rule of backstop must stand.
+#[derive(Debug, Default)]
+pub struct RuleCheck {
+    /// The rule.
+    pub rule: String,
+    /// Labels that choose among its alerts; all of them where empty.
+    pub labels: BTreeMap<String, String>,
+    /// How it stands.
+    pub stand: Option<Stand>,
+    /// The value of the last reading.
+    pub value: Option<f64>,
+    /// Whether its criterion is due.
+    pub due: Option<bool>,
+}
+
+/// How a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// At this level.
+    Level(Level),
+    /// It has no data.
+    NoData,
+    /// Its expression fails.
+    Failed,
+}
+
+/// An alert with everything that people see of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alert {
+    /// `alertname` included.
+    pub labels: BTreeMap<String, String>,
+    /// Expanded.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Test {
+    /// The last moment that is asked about, from the start.
+    pub fn last(&self) -> Span {
+        self.checks.iter().map(|check| check.at).max().unwrap_or_default()
+    }
+}
+
+/// An expectation that did not hold, or a test that could not be run to its end.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Failure {
+    /// The test.
+    pub test: String,
+    /// When: `5m`; empty where it is about the test as a whole.
+    pub at: String,
+    /// What was asked.
+    pub what: String,
+    /// What was expected, a line for each part.
+    pub expected: Vec<String>,
+    /// What was there.
+    pub got: Vec<String>,
+}

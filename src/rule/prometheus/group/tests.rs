@@ -1,0 +1,106 @@
+//! Groups in virtual time, over results that are given.
+
+use std::collections::BTreeMap;
+
+use super::super::{External, Group, Host, State, read};
+use crate::base::{Labels, Problems, Span, Timestamp};
+use crate::promql::{Plan, Point};
+use crate::store::is_stale;
+
+/// Answers each expression with given values and remembers what was written.
+#[derive(Default)]
+struct Given {
+    answers: BTreeMap<String, Result<Vec<(Labels, f64)>, String>>,
+    written: Vec<String>,
+}
+
+impl Host for Given {
+    fn query(&mut self, plan: &Plan, at: Timestamp) -> Result<Vec<Point>, String> {
+        let point = |(labels, value): (Labels, f64)| Point { labels, value, newest: at };
+        let answer = self.answers.get(plan.text()).cloned().unwrap_or(Ok(Vec::new()));
+        answer.map(|points| points.into_iter().map(point).collect())
+    }
+
+    fn write(&mut self, at: Timestamp, samples: &[(Labels, f64)]) {
+        for (labels, value) in samples {
+            let value = if is_stale(*value) { "stale".into() } else { value.to_string() };
+            self.written.push(format!("{} {labels} {value}", at.millis() / 1000));
+        }
+    }
+}
+
+fn group(rules: &str) -> Group {
+    let text = format!("groups:\n- name: g\n  rules:\n{rules}");
+    let mut problems = Problems::default();
+    let file = read(&text, 0, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    Group::new(file.groups[0].clone(), External::default())
+}
+
+fn one(labels: &[(&str, &str)], value: f64) -> Result<Vec<(Labels, f64)>, String> {
+    Ok(vec![(Labels::new(labels.iter().copied()), value)])
+}
+
+/// Steps every 15 s through a string of `1` (a result) and `0` (none); gives the states after each step.
+fn states(rule: &str, results: &str) -> String {
+    let mut group = group(rule);
+    let mut host = Given::default();
+    let mut out = String::new();
+    for (i, result) in results.chars().enumerate() {
+        let answer = match result {
+            '1' => one(&[("a", "x")], 1.0),
+            '!' => Err("it failed".into()),
+            _ => Ok(Vec::new()),
+        };
+        host.answers.insert("up".into(), answer);
+        let errors = group.step(Timestamp(0) + Span::secs(15).times(i as i64), &mut host);
+        assert_eq!(errors.is_empty(), result != '!');
+        out.push(match group.alerts(0).next().map(|a| a.state) {
+            None => '.',
+            Some(State::Pending) => 'p',
+            Some(State::Firing) => 'F',
+            Some(State::Resolved) => 'r',
+        });
+    }
+    out
+}
+
+#[test]
+fn alerts_wait_fire_and_are_kept() {
+    let check = |rule: &str, results: &str, expected: &str| assert_eq!(states(rule, results), expected, "{rule}");
+    check("  - {alert: A, expr: up}", "0110110", ".FFrFFr");
+    check("  - {alert: A, expr: up, for: 30s}", "0111011100", ".ppFrppFrr");
+    check("  - {alert: A, expr: up, for: 30s}", "0110111", ".pp.ppF");
+    check("  - {alert: A, expr: up, keep_firing_for: 30s}", "1000", "FFFr");
+    check("  - {alert: A, expr: up, keep_firing_for: 30s}", "1010000", "FFFFFrr");
+    check("  - {alert: A, expr: up, for: 30s}", "11!!1", "ppppF");
+}
+
+#[test]
+fn series_are_written_and_end_with_a_stale_marker() {
+    let mut group = group(
+        "  - {record: 'a:b', expr: up, labels: {c: d, x: ''}}\n  - {alert: A, expr: 'up > 0', for: 15s, labels: {v: '{{ $value }}', e: '{{ $labels.none }}'}}\n",
+    );
+    let mut host = Given::default();
+    host.answers.insert("up".into(), one(&[("__name__", "up"), ("x", "y")], 2.0));
+    host.answers.insert("up > 0".into(), one(&[("__name__", "up"), ("x", "y")], 2.0));
+    for second in [5, 20, 35] {
+        if second == 35 {
+            host.answers.clear();
+        }
+        assert_eq!(group.step(Timestamp(second * 1000), &mut host), []);
+    }
+    insta::assert_snapshot!(host.written.join("\n"));
+}
+
+#[test]
+fn a_rule_that_fails_is_named_and_writes_nothing() {
+    let mut group =
+        group("  - {record: x, expr: up, labels: {a: same}}\n  - {alert: A, expr: up, labels: {a: same}}\n");
+    let mut host = Given::default();
+    let two = [("1", 1.0), ("2", 2.0)].map(|(a, v)| (Labels::new([("a", a)]), v)).to_vec();
+    host.answers.insert("up".into(), Ok(two));
+    let errors = group.step(Timestamp(0), &mut host);
+    assert_eq!(errors.iter().map(|e| e.rule.as_str()).collect::<Vec<_>>(), ["x", "A"]);
+    assert!(errors.iter().all(|e| e.message.contains("same labelset")), "{errors:?}");
+    assert!(host.written.is_empty());
+}
