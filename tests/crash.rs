@@ -348,6 +348,20 @@ fn samples_outlive_kill_9_with_the_values_they_had() {
 }
 
 #[test]
+fn a_reload_says_what_takes_a_restart() {
+    let stage = Stage::new("reload-restart");
+    let path = stage.path().join("backstop.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"");
+    std::fs::write(&path, text).unwrap();
+    let pid = stage.agent.as_ref().unwrap().id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    let log = |stage: &Stage| std::fs::read_to_string(stage.path().join("agent.log")).unwrap();
+    stage.wait_for("it is said", |s| log(s).contains("These take a restart"));
+    assert!(log(&stage).contains("[web] listen"), "{}", log(&stage));
+    assert!(!log(&stage).contains("[agent] socket"), "{}", log(&stage));
+}
+
+#[test]
 fn an_agent_that_is_gone_leaves_what_it_knew_last() {
     let mut stage = Stage::new("last-known");
     std::fs::write(stage.path().join("current"), "2.0\n").unwrap();

@@ -215,6 +215,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         next_ticket: 0,
         config_name: config.clone(),
         config_refused: None,
+        listen: built.listen,
+        socket: built.socket,
         fed: now,
         tried_disk: now,
     };

@@ -64,6 +64,10 @@ pub(super) struct Shell {
     pub(super) next_ticket: u64,
     pub(super) config_name: String,
     pub(super) config_refused: Option<String>,
+    /// Where it listens, as the configuration of the start says.
+    pub(super) listen: String,
+    /// Its control socket, likewise.
+    pub(super) socket: PathBuf,
     pub(super) fed: Timestamp,
     pub(super) tried_disk: Timestamp,
 }
@@ -300,10 +304,19 @@ impl Shell {
         let built = (self.reload)();
         let result = match built {
             Ok(built) => {
-                let text = format!("{}: in force", built.name);
+                let mut text = format!("{}: in force", built.name);
+                // Doors are opened at the start only.
+                let doors =
+                    [("[web] listen", built.listen != self.listen), ("[agent] socket", built.socket != self.socket)];
+                let waiting: Vec<&str> = doors.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect();
                 self.config_refused = None;
                 self.install(built).await;
                 tracing::info!("The configuration was read again and is in force.");
+                if !waiting.is_empty() {
+                    let keys = waiting.join(" and ");
+                    tracing::warn!(%keys, "These take a restart; until then the old ones hold.");
+                    text.push_str(&format!(", but for {keys}: that takes a restart"));
+                }
                 Ok(text)
             }
             Err(why) => {
