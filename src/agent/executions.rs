@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::base::{Id, Span, Timestamp};
+use crate::base::{Id, Span, Timestamp, chain};
 use crate::engine::{self, Input};
 use crate::rollback::executor::{self, Folders, RunView};
 use crate::rollback::machine::{ExecutionEnd, StepSeen};
@@ -157,17 +157,6 @@ impl Executions {
             Outcome::Refused { why } => ExecutionEnd::Refused { why: why.clone() },
         }
     }
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn steps_seen(view: &RunView, rung: Option<&Rung>) -> Vec<StepSeen> {

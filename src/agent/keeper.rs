@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::base::{Span, Timestamp};
+use crate::base::{Span, Timestamp, chain};
 use crate::engine::{Engine, Input, Kept, Reach, Writer};
 use crate::store::archive::{self, Archive, Entry, Options, Origin, ReadLimits, Recent};
 use crate::store::{Store, Stretch};
@@ -67,7 +67,7 @@ impl Keeper {
     /// When the folder cannot be used, or the thread cannot be started.
     pub fn open(folder: &Path, options: Options, clock: Arc<Clock>, engine: &mut Engine) -> Result<Keeper, String> {
         let now = clock.now();
-        let (archive, recovered) = Archive::open(folder, options, now).map_err(|e| with_source(&e))?;
+        let (archive, recovered) = Archive::open(folder, options, now).map_err(|e| chain(&e))?;
         if let Some(torn) = &recovered.torn {
             tracing::warn!(file = %torn.file, bytes = torn.bytes, "The last record was torn by a crash and is left out.");
         }
@@ -82,7 +82,7 @@ impl Keeper {
                 engine.restore(|store| restore(store, recent, now));
             }
             Err(error) => {
-                tracing::error!(error = %with_source(&error), "The samples of the last hour are not read back.");
+                tracing::error!(error = %chain(&error), "The samples of the last hour are not read back.");
                 engine.restore(|store| store.set_held_since(now));
             }
         }
@@ -184,7 +184,7 @@ pub fn load(folder: &Path, ticket: u64, wanted: &[Reach], most: u64, send: impl 
                 }
             }
             Err(error) => {
-                let why = format!("{}: {}", reach.selector, with_source(&error));
+                let why = format!("{}: {}", reach.selector, chain(&error));
                 tracing::error!(%why, "The past that a rule asks for is not read back.");
                 return send(Input::Loaded { ticket, stretches: Vec::new(), end: Some(Err(why)) });
             }
@@ -272,10 +272,10 @@ impl Worker {
             self.waiting.fetch_sub(kept.samples.len(), Ordering::Relaxed);
         }
         let result = match &message {
-            Message::Keep(kept) => self.archive.append(&entry(kept), now).map_err(|e| with_source(&e)),
+            Message::Keep(kept) => self.archive.append(&entry(kept), now).map_err(|e| chain(&e)),
             Message::ClockStepped(by) => {
                 self.looked += *by;
-                self.archive.clock_stepped(*by, now).map_err(|e| with_source(&e))
+                self.archive.clock_stepped(*by, now).map_err(|e| chain(&e))
             }
             Message::Options(options) => {
                 self.archive.set_options(*options);
@@ -286,7 +286,7 @@ impl Worker {
     }
 
     fn sync(&mut self) {
-        let result = self.archive.sync().map_err(|e| with_source(&e));
+        let result = self.archive.sync().map_err(|e| chain(&e));
         self.note(result);
     }
 
@@ -318,7 +318,7 @@ impl Worker {
         match self.archive.retain(now) {
             Ok(removed) if removed.files > 0 => tracing::debug!(files = removed.files, "Old samples were removed."),
             Ok(_) => {}
-            Err(error) => tracing::error!(error = %with_source(&error), "Old samples cannot be removed."),
+            Err(error) => tracing::error!(error = %chain(&error), "Old samples cannot be removed."),
         }
         let next = self.archive.close_if_due(now).and_then(|()| self.archive.next_sealing(now));
         match next {
@@ -328,7 +328,7 @@ impl Worker {
                         tracing::error!(%trouble, "Some samples on disk cannot be read; the others are.");
                     }),
                     Err(error) => {
-                        tracing::error!(error = %with_source(&error), "Samples stay as they are on disk, larger than need be.");
+                        tracing::error!(error = %chain(&error), "Samples stay as they are on disk, larger than need be.");
                     }
                 };
                 match tasks::thread("sealing", work) {
@@ -337,7 +337,7 @@ impl Worker {
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(error = %with_source(&error), "The samples' folder cannot be looked after."),
+            Err(error) => tracing::error!(error = %chain(&error), "The samples' folder cannot be looked after."),
         }
     }
 }
@@ -356,15 +356,4 @@ fn entry(kept: &Kept) -> Entry<'_> {
         Writer::Family(family) => Origin::Family(family),
     };
     Entry { origin, at: kept.at, samples: &kept.samples, ended: &[], checkpoint: kept.checkpoint.as_deref() }
-}
-
-/// An error with what caused it.
-fn with_source(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::base::Span;
+use crate::base::{Span, chain};
 use crate::engine::Engine;
 use crate::sys::clock::Clock;
 use crate::sys::files::{self, Lock};
@@ -160,9 +160,9 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let built = wire::build(&options).map_err(StartError::Config)?;
     let folder = built.state.clone();
     let refuse = |why: String| StartError::State { folder: folder.clone(), why };
-    files::ensure_dir(&folder, 0o750).map_err(|e| refuse(e.to_string()))?;
+    files::ensure_path(&folder, 0o750).map_err(|e| refuse(chain(&e)))?;
     let lock = take_lock(&folder)?;
-    let (journal, recovered) = Journal::open(&folder).map_err(|e| StartError::Journal(e.to_string()))?;
+    let (journal, recovered) = Journal::open(&folder).map_err(|e| StartError::Journal(chain(&e)))?;
     let state = scribe::recover(&recovered).map_err(|why| {
         StartError::Journal(format!("{why}\nkeep {} for us, and start with another --state", folder.display()))
     })?;
@@ -234,7 +234,7 @@ pub fn last_known(folder: &Path) -> Option<crate::engine::State> {
 /// The lock is tried more than once: who merely looks whether it is held holds it for an instant.
 fn take_lock(folder: &Path) -> Result<Lock, StartError> {
     let path = folder.join("agent.lock");
-    let refuse = |e: files::FileError| StartError::State { folder: folder.to_path_buf(), why: e.to_string() };
+    let refuse = |e: files::FileError| StartError::State { folder: folder.to_path_buf(), why: chain(&e) };
     for _ in 0..20 {
         if let Some(lock) = Lock::try_acquire(&path).map_err(refuse)? {
             return Ok(lock);
@@ -260,7 +260,7 @@ async fn open_doors(
     let public = web::public_router(gate.clone()).merge(api.clone().router());
     tasks.spawn("web", web::serve_tcp(listener, public, stop.clone()));
     if let Some(parent) = built.socket.parent() {
-        files::ensure_dir(parent, 0o750).map_err(|e| StartError::Socket(e.to_string()))?;
+        files::ensure_path(parent, 0o750).map_err(|e| StartError::Socket(chain(&e)))?;
     }
     let unix = web::bind_unix(&built.socket).await.map_err(|e| StartError::Socket(e.to_string()))?;
     let router = web::control_router(gate.clone()).merge(api.router());

@@ -20,7 +20,7 @@ pub use because::Because;
 pub use id::Id;
 pub use label::Labels;
 pub use level::Level;
-pub use problem::{Place, Problem, Problems, Severity};
+pub use problem::{Place, Problem, Problems, Severity, chain};
 pub use secret::{Secret, SecretRef};
 pub use table::{Node, Table};
 pub use time::{Span, Timestamp};

@@ -110,3 +110,14 @@ impl Problem {
         self
     }
 }
+
+/// An error with all its causes, in one line: what failed, and why.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

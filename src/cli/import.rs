@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::out::{Out, plural};
 use super::{Context, Exit, Failure, place};
-use crate::base::{Labels, Span, Timestamp};
+use crate::base::{Labels, Span, Timestamp, chain};
 use crate::source::openmetrics_file::{self, DumpError, Sink, Summary};
 use crate::store::archive::Importer;
 use crate::sys::clock::Stopwatch;
@@ -41,14 +41,12 @@ pub async fn run(context: &mut Context, args: &Args) -> Result<Exit, Failure> {
     if is_checked {
         take(open(&args.file)?, &mut Nowhere, &watch, "checked").map_err(|error| refused(&args.file, &error, true))?;
     }
+    // Opened before anything is made: a file that is not there is said to be that.
+    let input: Box<dyn Read> =
+        if args.file.as_os_str() == "-" { Box::new(std::io::stdin().lock()) } else { Box::new(open(&args.file)?) };
     let mut keeper = Keeper::new(&place.state, context.clock.now())?;
-    let read = if args.file.as_os_str() == "-" {
-        take(std::io::stdin().lock(), &mut keeper, &watch, "taken in")
-    } else {
-        take(open(&args.file)?, &mut keeper, &watch, "taken in")
-    };
-    let summary = read.map_err(|error| refused(&args.file, &error, false))?;
-    keeper.0.finish().map_err(|e| Failure::unknown(format!("the samples cannot be kept: {e}")))?;
+    let summary = take(input, &mut keeper, &watch, "taken in").map_err(|error| refused(&args.file, &error, false))?;
+    keeper.0.finish().map_err(|e| Failure::unknown(format!("the samples cannot be kept: {}", chain(&e))))?;
     if context.json() {
         context.out.json(&as_json(&summary));
     } else {
@@ -80,7 +78,7 @@ fn notes(summary: &Summary, keep: Option<Span>, now: Timestamp) -> Vec<String> {
 }
 
 fn open(file: &Path) -> Result<impl Read, Failure> {
-    stream::open(file).map_err(|e| Failure::usage(e.to_string(), None))
+    stream::open(file).map_err(|e| Failure::usage(chain(&e), None))
 }
 
 fn take(input: impl Read, sink: &mut impl Sink, watch: &Stopwatch, done: &str) -> Result<Summary, DumpError> {
@@ -143,8 +141,8 @@ struct Keeper(Importer);
 
 impl Keeper {
     fn new(state: &Path, now: Timestamp) -> Result<Keeper, Failure> {
-        let failed = |e: FileError| Failure::unknown(format!("the samples cannot be kept: {e}"));
-        files::ensure_dir(state, 0o750).map_err(failed)?;
+        let failed = |e: FileError| Failure::unknown(format!("the samples cannot be kept: {}", chain(&e)));
+        files::ensure_path(state, 0o750).map_err(failed)?;
         Importer::new(&place::samples(state), now).map(Keeper).map_err(failed)
     }
 }
@@ -153,7 +151,7 @@ impl Sink for Keeper {
     fn add(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<(), String> {
         for (time, value) in times.iter().zip(values) {
             let added = self.0.add(labels, Timestamp(*time), *value);
-            added.map_err(|e| format!("the samples cannot be kept: {e}"))?;
+            added.map_err(|e| format!("the samples cannot be kept: {}", chain(&e)))?;
         }
         Ok(())
     }

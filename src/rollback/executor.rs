@@ -12,7 +12,7 @@ use super::plan::{self, PlanError, Rung};
 use super::record::{self, Action, Event, FoldError, Outcome, Record, RunState, Started};
 use super::request::{self, Execution, Request, RequestError};
 use super::step::{Act, Facts, Step};
-use crate::base::Span;
+use crate::base::{Span, chain};
 use crate::sys::clock::{Clock, Stopwatch, pause};
 use crate::sys::files::{self, FileError, Lock};
 use crate::sys::process::{self, Child, Ended, Exit, Program};
@@ -350,14 +350,6 @@ fn decode(texts: &[String]) -> Result<Vec<Record>, ExecuteError> {
         Record::decode(text).map_err(|source| ExecuteError::Record { number: i + 1, source })
     };
     texts.iter().enumerate().map(one).collect()
-}
-
-/// An error with its causes in one line, for a record.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
 
 /// A run as the agent sees it.

@@ -241,6 +241,17 @@ pub fn ensure_dir(path: &Path, mode: u32) -> Result<(), FileError> {
     }
 }
 
+/// As [`ensure_dir`], and makes the folders above that are missing, for everybody to walk through.
+///
+/// # Errors
+/// The first folder of the way that cannot be made.
+pub fn ensure_path(path: &Path, mode: u32) -> Result<(), FileError> {
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty() && !exists(above)) {
+        ensure_path(above, 0o755)?;
+    }
+    ensure_dir(path, mode)
+}
+
 /// As [`ensure_dir`], for a folder that only this process's user may write to: an existing one that belongs to
 /// somebody else, or that its group or others may write to, is an error. A new one gets the group of the folder
 /// above, so that whoever shares that one can read this one.
@@ -463,6 +474,19 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::Scratch;
     use super::*;
+
+    #[test]
+    fn the_folders_above_are_made_too() {
+        let scratch = Scratch::new("ensure-path");
+        let deep = scratch.0.join("a/b/c");
+        ensure_path(&deep, 0o750).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&deep), mode(deep.parent().unwrap())), (0o750, 0o755));
+        ensure_path(&deep, 0o700).unwrap();
+        assert_eq!(mode(&deep), 0o750, "one that is there stays as it is");
+        replace(&deep.join("file"), b"", 0o640).unwrap();
+        assert!(ensure_path(&deep.join("file/d"), 0o750).is_err());
+    }
 
     #[test]
     fn what_is_no_small_regular_file_is_refused_by_name() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::wire::{BadHeader, FORMAT, HEADER, Header, Kind};
+use crate::base::chain;
 use crate::sys::blocks::{self, Blocks};
 use crate::sys::files::FileError;
 
@@ -63,7 +64,7 @@ pub(super) fn list(folder: &Path) -> Result<BTreeMap<u64, Forms>, FileError> {
 /// A sentence fragment behind the file's name.
 pub(super) fn header(file: &Blocks, number: u64, kind: Kind) -> Result<Header, String> {
     let mut bytes = [0; HEADER];
-    let n = file.read_at(0, &mut bytes).map_err(|error| format!("cannot be read: {}", with_source(&error)))?;
+    let n = file.read_at(0, &mut bytes).map_err(|error| format!("cannot be read: {}", chain(&error)))?;
     match Header::parse(&bytes[..n]) {
         Ok(header) if header.number != number => Err(format!("holds the samples of number {}", header.number)),
         Ok(header) if header.kind != kind => Err("is not of the kind that its name says".into()),
@@ -72,14 +73,6 @@ pub(super) fn header(file: &Blocks, number: u64, kind: Kind) -> Result<Header, S
             "has format {format}; this version reads formats up to {FORMAT}: install the newer backstop again to read it"
         )),
         Err(BadHeader::Damaged(why)) => Err(format!("cannot be read: {why}")),
-    }
-}
-
-/// An error with its cause.
-pub(super) fn with_source(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

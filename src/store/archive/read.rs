@@ -14,7 +14,7 @@ use super::replay::{Push, Replay, Replayed, Strings, Times};
 use super::sealed::{self, Segment, may_match};
 use super::segment::Footer;
 use super::wire::{Header, Kind, Moves};
-use crate::base::{Labels, SourceRef, Span, Timestamp};
+use crate::base::{Labels, SourceRef, Span, Timestamp, chain};
 use crate::store::{Selector, Stretch};
 use crate::sys::blocks::Blocks;
 use crate::sys::files::FileError;
@@ -234,7 +234,7 @@ fn open_number(folder: &Path, number: u64, trouble: &mut Vec<String>) -> Option<
             Ok(file) => file,
             Err(error) if error.is_not_found() => continue,
             Err(error) => {
-                trouble.push(format!("{} cannot be read: {}", place::name(&path), place::with_source(&error)));
+                trouble.push(format!("{} cannot be read: {}", place::name(&path), chain(&error)));
                 continue;
             }
         };
@@ -461,7 +461,7 @@ impl Assembly {
         });
         match walked {
             Ok(walked) => walked.sentences(&open.file).for_each(|line| trouble.say(line)),
-            Err(error) => trouble.say(format!("{name} cannot be read to its end: {}", place::with_source(&error))),
+            Err(error) => trouble.say(format!("{name} cannot be read to its end: {}", chain(&error))),
         }
         if replay.unknown > 0 {
             trouble.say(format!("{name}: {} samples belong to series whose definition is lost", replay.unknown));

@@ -10,8 +10,8 @@ use super::record::OwnedOrigin;
 use super::replay::Strings;
 use super::segment::{FOOTER, Footer, SealedWriter, TimeChunk};
 use super::wire::Bytes;
-use crate::base::Labels;
 use crate::base::label::NAME;
+use crate::base::{Labels, chain};
 use crate::store::Selector;
 use crate::sys::blocks::Blocks;
 
@@ -20,7 +20,7 @@ use crate::sys::blocks::Blocks;
 /// # Errors
 /// A sentence fragment behind the file's name.
 pub(super) fn footer(file: &Blocks) -> Result<Footer, String> {
-    let read = |error| format!("cannot be read: {}", place::with_source(&error));
+    let read = |error| format!("cannot be read: {}", chain(&error));
     let length = file.length().map_err(read)?;
     let mut bytes = [0; FOOTER];
     let from = length.saturating_sub(FOOTER as u64);
@@ -86,9 +86,8 @@ impl Segment {
     /// A sentence fragment behind the file's name.
     pub(super) fn open(file: Blocks, footer: &Footer) -> Result<Segment, String> {
         let mut index = vec![0; footer.index_length as usize];
-        let n = file
-            .read_at(footer.index_at, &mut index)
-            .map_err(|error| format!("cannot be read: {}", place::with_source(&error)))?;
+        let n =
+            file.read_at(footer.index_at, &mut index).map_err(|error| format!("cannot be read: {}", chain(&error)))?;
         if n != index.len() || crc32fast::hash(&index) != footer.index_sum {
             return Err(format!("cannot be read: the index at {} does not match its checksum", footer.index_at));
         }
@@ -284,7 +283,7 @@ impl Segment {
         let mut bytes = vec![0; total];
         let start = entry.at + skipped;
         if let Err(error) = self.file.read_at(start, &mut bytes) {
-            trouble.say(format!("{}: {} values are lost: {}", self.name, wanted.len(), place::with_source(&error)));
+            trouble.say(format!("{}: {} values are lost: {}", self.name, wanted.len(), chain(&error)));
             return Vec::new();
         }
         let mut runs: Vec<(usize, Vec<f64>)> = Vec::new();
@@ -318,7 +317,7 @@ impl Segment {
 
     fn chunk(&self, at: u64, length: u32, decode: impl FnOnce(&[u8]) -> Result<(), Corrupt>) -> Result<(), String> {
         let mut bytes = vec![0; length as usize];
-        self.file.read_at(at, &mut bytes).map_err(|error| place::with_source(&error))?;
+        self.file.read_at(at, &mut bytes).map_err(|error| chain(&error))?;
         checked(&bytes, decode)
     }
 }

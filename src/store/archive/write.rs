@@ -12,7 +12,7 @@ use super::retain::Catalog;
 use super::seal::Sealing;
 use super::wire::{Dated, Header, Kind};
 use super::{Entry, MAX_CHECKPOINT, Origin, Retained, sealed};
-use crate::base::{Labels, SourceRef, Span, Timestamp};
+use crate::base::{Labels, SourceRef, Span, Timestamp, chain};
 use crate::store::stale;
 use crate::sys::blocks::{self, Blocks, Tail};
 use crate::sys::clock::boot_id;
@@ -224,7 +224,7 @@ impl Archive {
             && let Err(error) = archive.begin(now)
         {
             archive.state = State::Failing;
-            trouble.say(format!("no new log can be begun: {}", place::with_source(&error)));
+            trouble.say(format!("no new log can be begun: {}", chain(&error)));
         }
         recovered.trouble = trouble.take();
         Ok((archive, recovered))
@@ -458,7 +458,7 @@ fn no_log(folder: &Path) -> FileError {
 fn clean_up(folder: &Path, trouble: &mut Trouble) -> Result<BTreeMap<u64, Forms>, FileError> {
     let mut say = |result: Result<(), FileError>| {
         if let Err(error) = result {
-            trouble.say(place::with_source(&error));
+            trouble.say(chain(&error));
         }
     };
     for name in blocks::names(folder)? {
@@ -486,7 +486,7 @@ fn clean_up(folder: &Path, trouble: &mut Trouble) -> Result<BTreeMap<u64, Forms>
 fn check_sealed(folder: &Path, forms: &BTreeMap<u64, Forms>, trouble: &mut Trouble) {
     for (number, _) in forms.iter().filter(|(_, forms)| forms.sealed) {
         let path = place::path(folder, *number, SEALED);
-        let opened = Blocks::open(&path).map_err(|error| format!("cannot be read: {}", place::with_source(&error)));
+        let opened = Blocks::open(&path).map_err(|error| format!("cannot be read: {}", chain(&error)));
         let checked = opened.and_then(|file| {
             place::header(&file, *number, Kind::Sealed)?;
             sealed::footer(&file)
@@ -495,7 +495,7 @@ fn check_sealed(folder: &Path, forms: &BTreeMap<u64, Forms>, trouble: &mut Troub
             Err(why) => trouble.say(format!("{} {why}", place::name(&path))),
             Ok(_) if forms[number].log => {
                 if let Err(error) = blocks::remove(&place::path(folder, *number, LOG)) {
-                    trouble.say(place::with_source(&error));
+                    trouble.say(chain(&error));
                 }
             }
             Ok(_) => {}
@@ -514,9 +514,8 @@ fn revive(
 ) -> Option<Live> {
     let path = place::path(folder, number, LOG);
     let name = place::name(&path);
-    let file = Blocks::open(&path)
-        .map_err(|error| trouble.say(format!("{name} cannot be read: {}", place::with_source(&error))))
-        .ok()?;
+    let file =
+        Blocks::open(&path).map_err(|error| trouble.say(format!("{name} cannot be read: {}", chain(&error)))).ok()?;
     let header = place::header(&file, number, Kind::Log).map_err(|why| trouble.say(format!("{name} {why}"))).ok()?;
     let strings = Strings::default();
     let defined = std::cell::RefCell::new(Vec::<Labels>::new());
@@ -533,9 +532,8 @@ fn revive(
         }
         Go::On
     });
-    let walked = walked
-        .map_err(|error| trouble.say(format!("{name} cannot be read to its end: {}", place::with_source(&error))))
-        .ok()?;
+    let walked =
+        walked.map_err(|error| trouble.say(format!("{name} cannot be read to its end: {}", chain(&error)))).ok()?;
     recovered.checkpoints.extend(std::mem::take(&mut replay.checkpoints));
     walked.sentences(&file).for_each(|line| trouble.say(line));
     if !is_newest {
@@ -545,7 +543,7 @@ fn revive(
         return None;
     }
     let tail = Tail::open(&path, walked.end)
-        .map_err(|error| trouble.say(format!("{name} cannot go on: {}", place::with_source(&error))))
+        .map_err(|error| trouble.say(format!("{name} cannot go on: {}", chain(&error))))
         .ok()?;
     if walked.torn > 0 {
         recovered.torn = Some(Torn { file: name, bytes: walked.torn });
@@ -558,6 +556,6 @@ fn revive(
     drop(replay);
     defined.into_inner().into_iter().for_each(|labels| dictionary.restore_series(labels));
     // What was written before the crash is in the page cache at best.
-    tail.sync().map_err(|error| trouble.say(place::with_source(&error))).ok()?;
+    tail.sync().map_err(|error| trouble.say(chain(&error))).ok()?;
     Some(Live { number, begun: header.begun, tail, dictionary, dirty: None })
 }
