@@ -239,7 +239,7 @@ fn engine_config(rules: Vec<Rule>) -> engine::Config {
         app: "shop".into(),
         host: "web-1".into(),
         rules,
-        sources: vec![SourceInfo { source, external: false, names: vec!["up", "probe_success"] }],
+        sources: vec![SourceInfo::own(source, vec!["up", "probe_success"])],
         channels: vec![Subscription::new("log", "alerts")],
         rollback: machine::Settings {
             mode: Mode::Observe,
@@ -259,6 +259,7 @@ fn engine_config(rules: Vec<Rule>) -> engine::Config {
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
         look_back: LOOK_BACK,
         limits: Limits::default(),
+        signals: Vec::new(),
         on_disk: true,
         evidence: String::new(),
     }

@@ -1,14 +1,25 @@
 //! All integration tests, in one binary: each link of the whole costs as much as all tests together.
 
-#![expect(clippy::disallowed_methods, reason = "tests read the repository and start programs; what ships may not")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests use files and start programs; what ships may not"
+)]
 #![expect(clippy::unwrap_used, reason = "what stands around a test may fail it like the test itself")]
 
 mod cli;
+mod command;
 mod config;
 mod crash;
 mod dependencies;
+mod deployments;
 mod dumps;
 mod engine;
+mod expect;
+mod exposition;
+mod files;
+mod host;
+mod http;
 mod layers;
 mod mail;
 mod project;
@@ -16,6 +27,8 @@ mod prometheus;
 mod promql;
 mod remote;
 mod rules;
+mod signal;
+mod sources;
 mod store;
 mod support;
 mod systemd;

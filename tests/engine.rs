@@ -254,11 +254,7 @@ fn config(rules: Vec<Rule>, mode: Mode) -> Config {
         rules,
         sources: ["api", "worker", "web"]
             .iter()
-            .map(|name| SourceInfo {
-                source: SourceRef::new("prometheus", name),
-                external: false,
-                names: vec!["up", "probe_success"],
-            })
+            .map(|name| SourceInfo::own(SourceRef::new("prometheus", name), vec!["up", "probe_success"]))
             .collect(),
         channels: vec![Subscription::new("log", "alerts")],
         rollback: machine::Settings {
@@ -279,6 +275,7 @@ fn config(rules: Vec<Rule>, mode: Mode) -> Config {
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
         look_back: Span::mins(5),
         limits: Limits::default(),
+        signals: Vec::new(),
         on_disk: false,
         evidence: "/var/lib/backstop/evidence".into(),
     }
@@ -577,6 +574,38 @@ fn a_version_that_reads_back_wrong_is_not_called_verified() {
         service.serve(&mut world, 1, 0.0);
     }
     assert_eq!((world.run_outcome(), world.verdict()), (Some("unverified"), Some("failed")));
+}
+
+#[test]
+fn a_probe_that_looks_only_when_asked_is_asked_for_a_verification() {
+    let worker = SourceRef::new("prometheus", "worker");
+    for (answers, outcome) in [(true, "verified"), (false, "unverified")] {
+        let mut config = config(vec![errors()], Mode::Auto);
+        config.probes = vec![worker.clone()];
+        config.sources.iter_mut().find(|s| s.source == worker).unwrap().manual = Some(INTERVAL);
+        let mut world = World::new(config);
+        world.executes = Some(ExecutionEnd::Completed);
+        let mut service = Service::new();
+        service.serve(&mut world, 20, 0.0);
+        assert_eq!(world.engine.asks_for(world.now), []);
+        world.deploy("2.0", "1.0");
+        service.serve(&mut world, 36, 30.0);
+        let mut asked = 0;
+        for _ in 0..60 {
+            service.serve(&mut world, 1, 0.0);
+            if !world.engine.asks_for(world.now).is_empty() {
+                asked += 1;
+                assert_eq!(world.engine.asks_for(world.now), [], "a look that is under way is not asked for again");
+                if answers {
+                    world.look(world.now, "worker", &[], true);
+                }
+                assert_eq!(world.engine.asks_for(world.now), [], "once an interval is enough");
+            }
+        }
+        assert!(asked > 0);
+        assert_eq!(world.run_outcome(), Some(outcome));
+        assert_eq!(world.engine.asks_for(world.now), [], "nothing is verified any more");
+    }
 }
 
 #[test]

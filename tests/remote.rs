@@ -178,6 +178,7 @@ fn config(rules: Vec<Rule>) -> Config {
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
         look_back: Span::mins(5),
         limits: Limits::default(),
+        signals: Vec::new(),
         on_disk: false,
         evidence: "/var/lib/backstop/evidence".into(),
     }

@@ -2,6 +2,7 @@
 //!
 //! `run`, `demo` and `test-alert` all come through [`start`]; there is no second way to make an agent.
 
+mod collect;
 mod executions;
 mod keeper;
 mod remotes;
@@ -194,7 +195,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     if options.without_sources {
         running_sources.clear();
     }
-    let collectors = shell::collect(running_sources, built.version, &clock, &inputs);
+    let collectors = collect::Collectors::start(running_sources, built.version, &clock, &inputs);
     let reload_options = Options { state: Some(folder.clone()), ..options };
     let shell = shell::Shell {
         engine,

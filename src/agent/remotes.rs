@@ -15,7 +15,7 @@ use crate::engine::{Answer, Input, Query};
 use crate::promql::{Reading, RemoteAnswer};
 use crate::source::common::{Auth, Outside, prove};
 use crate::sys::clock::{Clock, Stopwatch};
-use crate::sys::http::{Method, Request, Response, Url};
+use crate::sys::http::{Client, Method, Request, Response, Url};
 use crate::sys::tasks::Tasks;
 
 /// How many things one server is asked at once.
@@ -42,6 +42,7 @@ struct Remote {
     name: String,
     url: Url,
     auth: Option<Auth>,
+    client: Client,
     outside: Outside,
     slots: Semaphore,
     was_greeted: AtomicBool,
@@ -57,6 +58,7 @@ impl Remotes {
                 name: config.name.clone(),
                 url: config.url.clone(),
                 auth: config.auth.clone(),
+                client: outside.http.for_target(config.tls.clone(), &outside.secrets),
                 outside: outside.clone(),
                 slots: Semaphore::new(AT_ONCE),
                 was_greeted: AtomicBool::new(false),
@@ -144,7 +146,7 @@ impl Remote {
         let body = form(text, query.at, left);
         let before = clock.now();
         let response = self.fetch("/api/v1/query", Some(&body), MAX_BODY, left).await?;
-        let date = response.headers.get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
+        let date = response.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
         let clock_off = date.and_then(|date| clock_off(date, before, clock.now()));
         if (300..400).contains(&response.status) {
             return Err(Failure::new("redirect", format!("status {}: redirects are not followed", response.status)));
@@ -153,17 +155,18 @@ impl Remote {
     }
 
     async fn fetch(&self, path: &str, body: Option<&str>, max_body: u64, left: Span) -> Result<Response, Failure> {
-        let mut headers = reqwest::header::HeaderMap::new();
+        let mut headers = http::header::HeaderMap::new();
         let timeout = prove(self.auth.as_ref(), &self.outside.secrets, &mut headers, left).await?;
         if body.is_some() {
-            let form = reqwest::header::HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(reqwest::header::CONTENT_TYPE, form);
+            let form = http::header::HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(http::header::CONTENT_TYPE, form);
         }
         let mut url = self.url.clone();
         url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
         let method = if body.is_some() { Method::POST } else { Method::GET };
+        let body = body.map(str::as_bytes);
         let request = Request { method, url: &url, headers, body, redirects: 0, max_body, timeout };
-        self.outside.http.fetch(request).await
+        self.client.fetch(request).await
     }
 
     /// Asks once, when the first answer was handed on, which version it is: of an older Prometheus it is said what
@@ -253,6 +256,7 @@ mod tests {
         let config = Config {
             name: "central".into(),
             url: url.parse().unwrap(),
+            tls: Default::default(),
             auth,
             timeout: Span::secs(5),
             enabled: true,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::collect::Collectors;
 use super::executions::Executions;
 use super::keeper::{self, Keeper};
 use super::remotes::Remotes;
@@ -22,7 +23,6 @@ use crate::engine::snapshot::Snapshot;
 use crate::engine::{Effect, Engine, Event, Input, Kept, Reach};
 use crate::notify::outbox::{Receipt, Sending};
 use crate::notify::{Channel, Context};
-use crate::source::Source;
 use crate::sys::clock::Clock;
 use crate::sys::systemd;
 use crate::sys::tasks::{self, Tasks};
@@ -58,7 +58,7 @@ pub(super) struct Shell {
     pub(super) reload: Reload,
     pub(super) inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) collectors: Tasks,
+    pub(super) collectors: Collectors,
     pub(super) senders: Tasks,
     pub(super) tickets: BTreeMap<u64, oneshot::Sender<Reply>>,
     pub(super) next_ticket: u64,
@@ -136,6 +136,9 @@ impl Shell {
         if watchdog.is_some_and(|every| now - self.fed >= every) {
             self.fed = now;
             systemd::alive();
+        }
+        for source in self.engine.asks_for(now) {
+            self.collectors.ask(&source);
         }
         self.remotes.reap();
         self.senders.reap();
@@ -344,7 +347,7 @@ impl Shell {
             keeper.set_options(built.archive);
         }
         self.take(Input::Reload(Box::new(built.engine))).await;
-        self.collectors = collect(built.sources, built.version, &self.clock, &self.inputs.0);
+        self.collectors = Collectors::start(built.sources, built.version, &self.clock, &self.inputs.0);
     }
 
     fn status(&self) -> String {
@@ -382,58 +385,6 @@ impl Shell {
     }
 }
 
-/// Starts a task for each source, and one for the running version.
-pub(super) fn collect(
-    sources: Vec<Source>,
-    version: Option<super::version::Version>,
-    clock: &Arc<Clock>,
-    inputs: &mpsc::Sender<Input>,
-) -> Tasks {
-    let mut tasks = Tasks::new();
-    for mut source in sources {
-        let (clock, inputs, stop) = (clock.clone(), inputs.clone(), tasks.stop_signal());
-        tasks.spawn("source", async move {
-            let mut at = clock.now();
-            loop {
-                let work = async {
-                    wait_until(&clock, at).await;
-                    let batch = source.collect(at).await;
-                    inputs.send(Input::Batch(batch)).await
-                };
-                let sent = tokio::select! { () = stop.cancelled() => return, sent = work => sent };
-                if sent.is_err() {
-                    return;
-                }
-                at = next_look(at, source.interval(), clock.now());
-            }
-        });
-    }
-    if let Some(version) = version {
-        let (clock, inputs, stop) = (clock.clone(), inputs.clone(), tasks.stop_signal());
-        tasks.spawn("version", async move {
-            let mut at = clock.now();
-            loop {
-                let work = async {
-                    wait_until(&clock, at).await;
-                    inputs.send(Input::Version(version.read().await)).await
-                };
-                let sent = tokio::select! { () = stop.cancelled() => return, sent = work => sent };
-                if sent.is_err() {
-                    return;
-                }
-                at = next_look(at, version.interval, clock.now());
-            }
-        });
-    }
-    tasks
-}
-
-/// One interval after the last, never more than that from now: the clock may have been set meanwhile.
-fn next_look(last: Timestamp, interval: Span, now: Timestamp) -> Timestamp {
-    let next = last + interval;
-    if next < now { now } else { next.min(now + interval) }
-}
-
 async fn wait_until(clock: &Clock, at: Timestamp) {
     clock.sleep_until(at).await;
 }
@@ -448,18 +399,5 @@ fn not_durable() -> Reply {
 fn log(events: &[Event]) {
     for line in events.iter().filter_map(Event::log_line) {
         tracing::info!("{line}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_look_is_never_far_away() {
-        let at = Timestamp;
-        for (last, now, expected) in [(1000, 1100, 16_000), (1000, 20_000, 20_000), (3_600_000, 1000, 16_000)] {
-            assert_eq!(next_look(at(last), Span::secs(15), at(now)), at(expected), "{last} {now}");
-        }
     }
 }

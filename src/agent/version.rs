@@ -81,7 +81,7 @@ impl Version {
         let request = Request {
             method: Method::GET,
             url,
-            headers: reqwest::header::HeaderMap::new(),
+            headers: http::header::HeaderMap::new(),
             body: None,
             redirects: 5,
             max_body: MAX_READ as u64,

@@ -14,8 +14,9 @@ use crate::notify::Channel;
 use crate::rollback::config::{Mode as Written, Otherwise};
 use crate::rollback::machine::{Mode, Settings};
 use crate::source::common::Outside;
-use crate::source::prometheus::{IsReferenced, Prometheus};
-use crate::source::{Source, host::Host, http::Http};
+use crate::source::prometheus::{Prometheus, Referenced};
+use crate::source::signal::Signal;
+use crate::source::{Source, command::Command, file::File, host::Host, http::Http, tcp::Tcp};
 use crate::store::{Limits, Selector, archive};
 use crate::sys::secret::Secrets;
 use crate::sys::systemd;
@@ -76,10 +77,19 @@ pub(super) fn build(options: &Options) -> Result<Built, String> {
     Ok(assemble(config, &wanted.host))
 }
 
+/// The sources of a configuration that look at something; nothing is opened yet. Signals are not among them.
+pub fn sources(config: &Config) -> Vec<Source> {
+    made(config, &Outside::of_process())
+}
+
+fn made(config: &Config, outside: &Outside) -> Vec<Source> {
+    let referenced = referenced(config);
+    config.sources.iter().flat_map(|s| targets(s, outside, &referenced)).collect()
+}
+
 fn assemble(config: &Config, host: &str) -> Built {
     let outside = Outside::of_process();
-    let referenced = is_referenced(config);
-    let sources: Vec<Source> = config.sources.iter().map(|s| source(s, &outside, &referenced)).collect();
+    let sources = made(config, &outside);
     let channels = config.channels.iter().map(|c| (c.subscription().name.clone(), Channel::new(c.clone()))).collect();
     Built {
         name: config.name.clone(),
@@ -96,20 +106,37 @@ fn assemble(config: &Config, host: &str) -> Built {
     }
 }
 
-/// Whether some rule reads a series.
-fn is_referenced(config: &Config) -> IsReferenced {
-    let selectors: Vec<Selector> =
+/// Which series some rule reads.
+fn referenced(config: &Config) -> Referenced {
+    let selectors: Arc<[Selector]> =
         config.rules.iter().flat_map(|rule| rule.reach(Span::ZERO)).map(|(selector, _)| selector).collect();
-    Arc::new(move |labels| selectors.iter().any(|selector| selector.matches(labels)))
+    let again = selectors.clone();
+    Referenced {
+        name: Arc::new(move |name| again.iter().any(|selector| selector.admits_name(name))),
+        series: Arc::new(move |labels| selectors.iter().any(|selector| selector.matches(labels))),
+    }
 }
 
-fn source(config: &SourceConfig, outside: &Outside, referenced: &IsReferenced) -> Source {
-    match config {
-        SourceConfig::Http(c) => Source::Http(Http::new(c.clone(), outside.clone())),
+/// What one table makes: one target, or one for each thing that it names; none for a signal, whose world is the journal:
+/// the engine writes it.
+fn targets(config: &SourceConfig, outside: &Outside, referenced: &Referenced) -> Vec<Source> {
+    vec![match config {
+        SourceConfig::Signal(_) => return Vec::new(),
+        SourceConfig::Http(c) => Source::Http(Box::new(Http::new(c.clone(), outside.clone()))),
         SourceConfig::Prometheus(c) => {
-            Source::Prometheus(Prometheus::new(c.clone(), outside.clone()).reading(referenced))
+            Source::Prometheus(Box::new(Prometheus::new(c.clone(), outside.clone()).reading(referenced)))
         }
-        SourceConfig::Host(c) => Source::Host(Host::new(c.clone())),
+        SourceConfig::Host(c) => Source::Host(Box::new(Host::new(c.clone()))),
+        SourceConfig::Command(c) => Source::Command(Box::new(Command::new(c.clone(), outside.clone()))),
+        SourceConfig::Tcp(c) => Source::Tcp(Box::new(Tcp::new(c.clone()))),
+        SourceConfig::File(c) => return File::all(c).into_iter().map(Box::new).map(Source::File).collect(),
+    }]
+}
+
+fn signal(config: &SourceConfig) -> Option<Arc<Signal>> {
+    match config {
+        SourceConfig::Signal(config) => Some(Arc::new(Signal::new(config.clone()))),
+        _ => None,
     }
 }
 
@@ -121,18 +148,27 @@ fn version(written: &app::Version, config: &Config, outside: &Outside) -> Versio
     Version { how, interval: config.app.interval, timeout: config.app.timeout, client: outside.http.clone() }
 }
 
-fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine::Config {
+/// The engine of a configuration, for these sources of it on this host.
+pub fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine::Config {
     let info = |source: &Source| {
-        let reference = source.reference();
-        let external = config.sources.iter().any(|s| s.common().reference == reference && s.common().external);
-        engine::SourceInfo { source: reference, external, names: source.names() }
+        let own = engine::SourceInfo::own(source.reference(), source.names());
+        let common = config.sources.iter().map(SourceConfig::common).find(|c| c.reference == own.source);
+        common.map_or(own.clone(), |c| engine::SourceInfo {
+            external: c.external,
+            optional: c.optional,
+            manual: c.manual.then_some(c.interval.max(c.timeout)),
+            ..own
+        })
     };
+    let signals: Vec<Arc<Signal>> = config.sources.iter().filter_map(signal).collect();
+    let told = |signal: &Arc<Signal>| engine::SourceInfo::own(signal.target().reference.clone(), signal.names());
     let budget = &config.rollback.budget;
     engine::Config {
         app: config.app.name.clone(),
         host: host.to_string(),
         rules: config.rules.clone(),
-        sources: sources.iter().map(info).collect(),
+        sources: sources.iter().map(info).chain(signals.iter().map(told)).collect(),
+        signals,
         channels: config.channels.iter().map(|c| c.subscription().clone()).collect(),
         rollback: settings(config),
         capped: cap(systemd::is_service()),

@@ -14,6 +14,7 @@ pub mod secret;
 pub mod table;
 pub mod time;
 pub mod unit;
+pub mod wildcard;
 
 pub use batch::{Batch, Failure, Outcome, Sample, SourceRef};
 pub use because::Because;

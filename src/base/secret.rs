@@ -28,7 +28,21 @@ impl SecretRef {
             Some(("credential", name)) if !name.is_empty() && !name.contains('/') => {
                 Ok(SecretRef::Credential(name.into()))
             }
-            _ => Err("a secret is never written out here".into()),
+            Some(("file", _)) => Err("`file:` takes a whole path, from the root".into()),
+            Some((kind @ ("env" | "credential"), "")) => Err(format!("`{kind}:` takes a name, and it is missing")),
+            Some(("credential", _)) => Err("`credential:` takes a name, not a path".into()),
+            _ => Err(SecretRef::LITERAL.into()),
+        }
+    }
+
+    /// What is said of a text in none of the three forms.
+    pub const LITERAL: &str = "a secret is never written out here";
+
+    /// The file it stands in, where the configuration names one.
+    pub fn file(&self) -> Option<std::path::PathBuf> {
+        match self {
+            SecretRef::File(path) => Some(path.clone()),
+            SecretRef::Env(_) | SecretRef::Credential(_) => None,
         }
     }
 }
@@ -40,6 +54,25 @@ impl fmt::Display for SecretRef {
             SecretRef::Env(name) => write!(f, "env:{name}"),
             SecretRef::File(path) => write!(f, "file:{}", path.display()),
             SecretRef::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_not_whole_is_said_without_being_repeated() {
+        for (text, wanted) in [
+            ("file:hunter2", "`file:` takes a whole path, from the root"),
+            ("env:", "`env:` takes a name, and it is missing"),
+            ("credential:", "`credential:` takes a name, and it is missing"),
+            ("credential:hunter/2", "`credential:` takes a name, not a path"),
+            ("hunter2", SecretRef::LITERAL),
+            ("postgres://hunter2", SecretRef::LITERAL),
+        ] {
+            assert_eq!(SecretRef::parse(text), Err(wanted.into()), "{text}");
         }
     }
 }

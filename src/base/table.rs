@@ -316,8 +316,10 @@ impl Read for SecretRef {
             },
             _ => "this takes the place of a secret".into(),
         };
+        let is_literal = why == SecretRef::LITERAL;
+        let label = if is_literal { "anybody who reads this file could use it" } else { "no place of a secret" };
         problems
-            .error(&node.place, why, "anybody who reads this file could use it")
+            .error(&node.place, why, label)
             .help("write \"env:NAME\", \"file:/path\" or \"credential:NAME\"")
             .secret();
         None

@@ -267,7 +267,8 @@ impl Stage {
 async fn accepted(client: &Client, command: &Command) -> Result<(), String> {
     match client.command(command).await.map_err(|e| e.to_string())? {
         Reply::Done { .. } => Ok(()),
-        Reply::Refused { why, .. } => Err(format!("the agent refused: {why}")),
+        Reply::Bad { text } => Err(text.clone()),
+        Reply::Refused { why, .. } | Reply::Wrong { why, .. } => Err(format!("the agent refused: {why}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `backstop explain RULE`: what a rule judges, how, what it saw last, and why it stands where it stands.
 
-use super::out::pad;
+use super::out::{pad, plural};
 use super::show::{self, When};
 use super::{Context, Exit, Failure};
 use crate::engine::snapshot::{AlertView, RuleView, Snapshot};
@@ -92,7 +92,11 @@ fn explained(alert: &AlertView, when: &When) -> String {
     let mut text = format!("\n{}\n", [state, labels].join("  ").trim_end());
     if let Some(because) = &alert.because {
         text += &row("value", &because.to_string());
-        text += &row("held", &format!("{}, {} readings", because.held.human(), because.readings));
+        let readings = match because.readings {
+            0 => String::new(),
+            n => format!(", {}", plural(n as usize, "reading")),
+        };
+        text += &row("held", &format!("{}{readings}", because.held.human()));
         if let Some(at) = because.evidence {
             text += &row("evidence", &format!("newest sample {}, {} ago", when.clock(at), when.age(at)));
         }

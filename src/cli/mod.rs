@@ -12,10 +12,12 @@ mod explain;
 mod import;
 mod out;
 mod place;
+mod probe;
 mod query;
 mod rollback;
 mod run;
 mod show;
+mod signal;
 mod status;
 pub mod test;
 mod test_alert;
@@ -136,6 +138,8 @@ enum What {
     Run(run::Args),
     /// Checks the configuration and names every mistake at once.
     Check(check::Args),
+    /// Looks at targets once and says what was reached.
+    Probe(probe::Args),
     /// Shows everything with a small shop and a bad release, in half a minute.
     Demo(demo::Args),
     /// Runs unit tests of rules, in promtool's format or ours.
@@ -148,6 +152,8 @@ enum What {
     Watch(watch::Args),
     /// The way back: its plan, its run, and who decides.
     Rollback(rollback::Args),
+    /// States something: a tick, an approval, a result, a count.
+    Signal(signal::Args),
     /// Shows how everything stands.
     Status(status::Args),
     /// Explains what a rule judges and why it stands where it stands.
@@ -205,6 +211,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
     match what {
         What::Run(args) => run::run(context, &args).await,
+        What::Probe(args) => probe::run(context, &args).await,
         What::Check(args) => check::run(context, &args).await,
         What::Demo(args) => demo::run(context, &args).await,
         What::Test(args) => test::run(context, &args).await,
@@ -212,6 +219,7 @@ async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
         What::Deploy(args) => deploy::run(context, &args).await,
         What::Watch(args) => watch::run(context, &args).await,
         What::Rollback(args) => rollback::run(context, &args).await,
+        What::Signal(args) => signal::run(context, &args).await,
         What::Status(args) => status::run(context, &args).await,
         What::Explain(args) => explain::run(context, &args).await,
         What::Query(args) => query::run(context, &args).await,
@@ -248,13 +256,18 @@ impl Context {
     async fn command(&mut self, command: Command) -> Result<Exit, Failure> {
         let reply = self.client()?.command(&command).await.map_err(|e| no_answer(&e))?;
         self.show(&reply);
-        Ok(if matches!(reply, Reply::Done { .. }) { Exit::Good } else { Exit::Bad })
+        Ok(match reply {
+            Reply::Done { .. } => Exit::Good,
+            Reply::Refused { .. } | Reply::Bad { .. } => Exit::Bad,
+            Reply::Wrong { .. } => Exit::Usage,
+        })
     }
 
     fn show(&mut self, reply: &Reply) {
         match reply {
             _ if self.json() => self.out.json(reply),
-            Reply::Done { text, .. } => self.out.line(text),
+            Reply::Done { text, .. } | Reply::Bad { text } => self.out.line(text),
+            Reply::Wrong { why, help } => Out::error(&format!("backstop: {why}\n{help}")),
             Reply::Refused { why, help } => {
                 let help = help.as_deref().map(|h| format!("\n{h}")).unwrap_or_default();
                 Out::error(&format!("refused: {why}{help}"));
@@ -309,6 +322,12 @@ mod tests {
             "rollback start --reason broken --override older-than-deployment",
             "rollback start shop --reason broken",
             "rollback execute 01k8n0000000000000000000000-1 --session --state /var/lib/backstop",
+            "signal set tests --value passed=184 --value coverage=87.5% --reason nightly --for 2h",
+            "signal set tests --json result.json",
+            "signal set tickets --by 3",
+            "signal reject approval --reason broken",
+            "signal clear approval",
+            "signal list --format json",
             "status --format json --color never",
             "explain errors --set api=http://localhost",
             "query up --at 5m",

@@ -62,7 +62,8 @@ pub fn counts(because: &Because) -> String {
 
 /// The labels that tell an alert from others of its rule: `mountpoint=/`, or nothing.
 pub fn labels(alert: &AlertView) -> String {
-    let skip = ["alertname", "app", "job", "source", "external", crate::base::label::NAME];
+    // `source` stays: an address may be asked for its health and for its metrics.
+    let skip = ["alertname", "app", "job", "external", "optional", crate::base::label::NAME];
     let shown: Vec<String> =
         alert.labels.iter().filter(|(n, _)| !skip.contains(n)).map(|(n, v)| format!("{n}={v}")).collect();
     shown.join(" ")

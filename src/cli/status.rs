@@ -102,6 +102,7 @@ pub fn render(snapshot: &Snapshot, when: &When) -> String {
     }
     text += &deployment(snapshot, when);
     text += &rollback(snapshot);
+    text += &super::signal::lines(snapshot, when);
     text + &delivery(&snapshot.channels, when)
 }
 

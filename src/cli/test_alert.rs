@@ -76,7 +76,7 @@ pub async fn run(context: &mut Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 async fn send(context: &mut Context, asked: &Asked, args: &Args) -> Result<Exit, Failure> {
-    let by = crate::web::control::user_name(rustix::process::geteuid().as_raw());
+    let by = crate::sys::users::current();
     let reply = asked.command(Command::TestAlert { channel: args.channel.clone(), by }).await?;
     let Reply::Done { deliveries, .. } = &reply else {
         context.show(&reply);

@@ -15,25 +15,27 @@ use crate::{notify, rollback, rule};
 pub const NAME_HELP: &str = "a-z, 0-9 and hyphens, at most 63, not beginning with a hyphen";
 
 /// The tables that exist.
-const KINDS: [&str; 12] =
-    ["app", "agent", "store", "web", "host", "http", "prometheus", "remote", "rule", "channel", "watch", "rollback"];
+const KINDS: [&str; 16] = [
+    "app",
+    "agent",
+    "store",
+    "web",
+    "host",
+    "http",
+    "prometheus",
+    "command",
+    "tcp",
+    "file",
+    "signal",
+    "remote",
+    "rule",
+    "channel",
+    "watch",
+    "rollback",
+];
 
 /// Tables of the grammar that this version has not.
-const NOT_YET: [&str; 13] = [
-    "apps",
-    "command",
-    "container",
-    "file",
-    "log",
-    "message",
-    "packs",
-    "person",
-    "remedy",
-    "rota",
-    "signal",
-    "systemd",
-    "tcp",
-];
+const NOT_YET: [&str; 9] = ["apps", "container", "log", "message", "packs", "person", "remedy", "rota", "systemd"];
 
 /// Channels of the grammar that this version has not.
 const CHANNELS_NOT_YET: [&str; 6] = ["slack", "pagerduty", "desktop", "webhook", "alertmanager", "command"];
@@ -107,6 +109,11 @@ pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
     modes(facts, problems);
     times(facts, problems);
     facts.rollback.check_programs(problems);
+    for source in facts.sources {
+        if let SourceConfig::Command(command) = source {
+            command.check_program(problems);
+        }
+    }
     let only_log = |c: &Channel| matches!(c.config, notify::Config::Log(_)) || !c.config.subscription().enabled;
     if !facts.is_default && facts.channels.iter().all(only_log) {
         problems
@@ -127,8 +134,8 @@ fn names<'t>(tree: &'t Node, kind: &str) -> Vec<&'t str> {
 fn source_names(facts: &Facts<'_>) -> Vec<String> {
     let off: Vec<String> =
         facts.sources.iter().filter(|s| !s.common().enabled).map(|s| s.reference().to_string()).collect();
-    let named = ["http", "prometheus"].into_iter();
-    let named = named.flat_map(|kind| names(facts.tree, kind).into_iter().map(move |n| format!("{kind}.{n}")));
+    let named =
+        SourceConfig::named().flat_map(|kind| names(facts.tree, kind).into_iter().map(move |n| format!("{kind}.{n}")));
     let host = super::load::child(facts.tree, "host").map(|_| "host".to_string());
     named.chain(host).filter(|name| !off.contains(name)).collect()
 }

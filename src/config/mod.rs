@@ -76,11 +76,24 @@ pub enum SourceConfig {
     Prometheus(source::prometheus::Config),
     /// `[host]`
     Host(source::host::Config),
+    /// `[tcp.NAME]`
+    Tcp(source::tcp::Config),
+    /// `[file.NAME]`
+    File(source::file::Config),
+    /// `[command.NAME]`
+    Command(source::command::Config),
+    /// `[signal.NAME]`
+    Signal(source::signal::Config),
 }
 
 impl SourceConfig {
     /// The kinds that exist, for headings and references.
-    pub const KINDS: [&str; 3] = ["http", "prometheus", "host"];
+    pub const KINDS: [&str; 7] = ["http", "prometheus", "host", "command", "tcp", "file", "signal"];
+
+    /// The kinds whose tables have names: all but `[host]`.
+    pub fn named() -> impl Iterator<Item = &'static str> {
+        SourceConfig::KINDS.into_iter().filter(|kind| *kind != "host")
+    }
 
     /// What all sources take.
     pub fn common(&self) -> &Common {
@@ -88,6 +101,10 @@ impl SourceConfig {
             SourceConfig::Http(config) => &config.common,
             SourceConfig::Prometheus(config) => &config.common,
             SourceConfig::Host(config) => &config.common,
+            SourceConfig::Tcp(config) => &config.common,
+            SourceConfig::File(config) => &config.common,
+            SourceConfig::Command(config) => &config.common,
+            SourceConfig::Signal(config) => &config.common,
         }
     }
 
@@ -103,6 +120,10 @@ impl SourceConfig {
                 source::prometheus::Config::read(name, node, defaults, problems).map(SourceConfig::Prometheus)
             }
             "host" => source::host::Config::read(name, node, defaults, problems).map(SourceConfig::Host),
+            "tcp" => source::tcp::Config::read(name, node, defaults, problems).map(SourceConfig::Tcp),
+            "file" => source::file::Config::read(name, node, defaults, problems).map(SourceConfig::File),
+            "command" => source::command::Config::read(name, node, defaults, problems).map(SourceConfig::Command),
+            "signal" => source::signal::Config::read(name, node, defaults, problems).map(SourceConfig::Signal),
             _ => None,
         }
     }
@@ -156,10 +177,12 @@ impl Config {
     /// `backstop.toml: good. 7 targets, 12 rules (5 can roll back), 3 channels, mode ask, 5 steps`.
     pub fn summary(&self) -> String {
         let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let n_signals = self.sources.iter().filter(|s| matches!(s, SourceConfig::Signal(_))).count();
         format!(
-            "{}: good. {}{}, {} ({} can roll back), {}, mode {}, {}",
+            "{}: good. {}{}{}, {} ({} can roll back), {}, mode {}, {}",
             self.name,
-            count(self.sources.len(), "target"),
+            count(self.sources.len() - n_signals, "target"),
+            if n_signals == 0 { String::new() } else { format!(", {}", count(n_signals, "signal")) },
             if self.remotes.is_empty() { String::new() } else { format!(", {}", count(self.remotes.len(), "remote")) },
             count(self.rules.len(), "rule"),
             self.rules.iter().filter(|r| r.rollback.is_some()).count(),
@@ -225,10 +248,10 @@ fn gather(path: Option<&Path>, options: &Options, files: &mut Files, problems: &
         merge(&mut tree, embedded(HOST, files, problems));
     }
     // A rule with nothing to judge would forever say that it cannot see.
-    if !SourceConfig::KINDS.iter().any(|kind| child(&own, kind).is_some()) {
+    if !some_source(&own, &|node| ["external", "optional"].iter().all(|key| !says(node, key))) {
         remove(&mut tree, &["rule", "target-down"]);
     }
-    if !has_external(&own) {
+    if !some_source(&own, &|node| says(node, "external")) {
         remove(&mut tree, &["rule", "external-down"]);
     }
     if path.is_some() && child(&own, "channel").is_none() {
@@ -244,11 +267,19 @@ fn gather(path: Option<&Path>, options: &Options, files: &mut Files, problems: &
     tree
 }
 
-/// Whether some source says `external = true`.
-fn has_external(own: &Node) -> bool {
-    let says = |node: &Node| matches!(child(node, "external"), Some(Node { value: Value::Bool(true), .. }));
-    let named = |kind: &Node| matches!(&kind.value, Value::Table(entries) if entries.iter().any(|e| says(&e.node)));
-    SourceConfig::KINDS.iter().filter_map(|kind| child(own, kind)).any(|kind| says(kind) || named(kind))
+/// Whether some source is as asked.
+fn some_source(own: &Node, is_wanted: &dyn Fn(&Node) -> bool) -> bool {
+    let some = |kind: &&str| match child(own, kind) {
+        Some(node) if *kind == "host" => is_wanted(node),
+        Some(Node { value: Value::Table(entries), .. }) => entries.iter().any(|entry| is_wanted(&entry.node)),
+        _ => false,
+    };
+    SourceConfig::KINDS.iter().any(some)
+}
+
+/// Whether a table says `key = true`.
+fn says(table: &Node, key: &str) -> bool {
+    matches!(child(table, key), Some(Node { value: Value::Bool(true), .. }))
 }
 
 fn embedded((name, text): (&str, &str), files: &mut Files, problems: &mut Problems) -> Node {
@@ -374,8 +405,13 @@ impl Reader<'_> {
             labels: app.labels.clone(),
         };
         let mut sources = Vec::new();
-        for kind in ["http", "prometheus"] {
-            for (name, _, node) in self.named(tree, kind) {
+        for kind in SourceConfig::named() {
+            let named = self.named(tree, kind);
+            if let (Some((_, place, _)), "signal") = (named.get(source::signal::MAX_SIGNALS), kind) {
+                let title = format!("more than {} signals", source::signal::MAX_SIGNALS);
+                self.problems.error(place, title, "one too many");
+            }
+            for (name, _, node) in named {
                 sources.extend(SourceConfig::read(kind, name, node, &defaults, self.problems));
             }
         }
@@ -477,7 +513,9 @@ fn hash(files: &Files, options: &Options, state: &Path) -> String {
     context.finish().as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The shortest interval of `sources`; `default` where there are none.
+/// The shortest interval of the `sources` that look; `default` where there are none.
 fn shortest_interval(sources: &[SourceConfig], default: Span) -> Span {
-    sources.iter().map(|s| s.common().interval).min().unwrap_or(default)
+    // A signal is told, and judged at once.
+    let looks = sources.iter().filter(|s| !matches!(s, SourceConfig::Signal(_)));
+    looks.map(|s| s.common().interval).min().unwrap_or(default)
 }

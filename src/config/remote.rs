@@ -1,14 +1,14 @@
 //! `[remote.NAME]`: a Prometheus-compatible server that rules are asked of.
 //!
-//! Keys: `url` (up to, and without, `/api/v1`), `auth` as in `[http.NAME]`, `timeout` (`"10s"`), `enabled`. Several
+//! Keys: `url` (up to, and without, `/api/v1`), `auth` and `tls` as in `[http.NAME]`, `timeout` (`"10s"`), `enabled`. Several
 //! servers are several tables; a rule names one with `remote = "NAME"`.
 
 use crate::base::table::{Placed, nearest};
 use crate::base::{Node, Place, Problems, Span, Table};
 use crate::rule::{self, Value};
-use crate::source::common::Auth;
+use crate::source::common::{Auth, read_tls};
 use crate::source::prometheus::read_url;
-use crate::sys::http::Url;
+use crate::sys::http::{Tls, Url};
 
 /// The longest time that an answer may take: a rule waits for it, and for nothing else.
 const MAX_TIMEOUT: Span = Span::mins(2);
@@ -22,6 +22,8 @@ pub struct Remote {
     pub url: Url,
     /// How to prove who asks.
     pub auth: Option<Auth>,
+    /// Whom to believe, and how to prove oneself, where there is TLS.
+    pub tls: Tls,
     /// How long everything that a rule asks at once may take.
     pub timeout: Span,
     /// `enabled = false`: no rule may name it.
@@ -40,10 +42,11 @@ impl Remote {
             check_path(url, node, problems);
         }
         let auth = Auth::read(&mut table, problems);
+        let tls = read_tls(&mut table, problems);
         let timeout = read_timeout(&mut table, problems);
         let enabled = table.or("enabled", true, problems);
         table.finish(problems);
-        Some(Remote { name: name.into(), url: url?, auth, timeout, enabled, place: place.clone() })
+        Some(Remote { name: name.into(), url: url?, auth, tls, timeout, enabled, place: place.clone() })
     }
 }
 

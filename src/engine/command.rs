@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::signals::Word;
+
 /// An operator's command. `by` is the caller as the control socket knows it (never what a client claims).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
@@ -69,6 +71,8 @@ pub enum Command {
         /// Who says so.
         by: String,
     },
+    /// Somebody states something.
+    Signal(Word),
 }
 
 /// The answer to a command, given when it is durable.
@@ -88,6 +92,18 @@ pub enum Reply {
         why: String,
         /// What to do instead.
         help: Option<String>,
+    },
+    /// It is so and durable, and what was stated is not good: a result that is not as expected.
+    Bad {
+        /// What happened, as people read it.
+        text: String,
+    },
+    /// Nothing was done, for the command makes no sense as it is.
+    Wrong {
+        /// What is wrong with it.
+        why: String,
+        /// What to write.
+        help: String,
     },
 }
 

@@ -362,8 +362,7 @@ fn asks_for_presence(rule: &Rule) -> bool {
 fn reads_rules(rule: &Rule) -> bool {
     match &rule.value {
         Value::Expression { plan, .. } => {
-            let own = |name: &str| name == "ALERTS" || name.starts_with("backstop_");
-            plan.selectors().iter().any(|s| s.selector.name.as_deref().is_some_and(own))
+            plan.selectors().iter().any(|s| s.selector.name.as_deref().is_some_and(promql::is_of_the_engine))
         }
         // What a remote server says of `ALERTS` is not about the rules here.
         Value::Share { .. } | Value::Remote { .. } => false,

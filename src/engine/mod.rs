@@ -8,6 +8,7 @@
 mod asking;
 pub mod command;
 mod judge;
+pub mod signals;
 pub mod snapshot;
 pub mod state;
 mod stories;
@@ -27,12 +28,14 @@ use crate::rollback::machine::{
     self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
 };
 use crate::rule::{Change, Rule};
+use crate::source::signal::Signal;
 use crate::store::{Limits, Past, Selector, Store, Stretch};
 use crate::watch;
 
 pub use asking::{Answer, Query};
 use command::{Command, Reply};
 use judge::{Judge, Turn};
+use signals::{Said, Say, Word};
 pub use state::{Event, State};
 
 /// Everything the engine is configured with.
@@ -44,8 +47,10 @@ pub struct Config {
     pub host: String,
     /// How it is judged.
     pub rules: Vec<Rule>,
-    /// What is looked at.
+    /// What is looked at, and told.
     pub sources: Vec<SourceInfo>,
+    /// What people and programs may state.
+    pub signals: Vec<Arc<Signal>>,
     /// Who hears of it.
     pub channels: Vec<Subscription>,
     /// The way back.
@@ -79,8 +84,19 @@ pub struct SourceInfo {
     pub source: SourceRef,
     /// Not ours: its trouble never rolls anything back.
     pub external: bool,
+    /// Its absence alerts nobody, and proves nothing about a rollback.
+    pub optional: bool,
+    /// How often it may be asked, where it looks only when it is asked.
+    pub manual: Option<Span>,
     /// Metric names that exist from the start.
     pub names: Vec<&'static str>,
+}
+
+impl SourceInfo {
+    /// A source of this host's own that looks by itself.
+    pub fn own(source: SourceRef, names: Vec<&'static str>) -> SourceInfo {
+        SourceInfo { source, external: false, optional: false, manual: None, names }
+    }
 }
 
 /// What comes in.
@@ -272,12 +288,16 @@ pub struct Engine {
     counts: Counts,
     /// The newest question for old samples.
     load: u64,
+    board: signals::Board,
+    /// When probes of a verification were asked last.
+    asked_for: BTreeMap<SourceRef, Timestamp>,
 }
 
 /// A target as last seen.
 #[derive(Clone, Debug)]
 struct Target {
     external: bool,
+    optional: bool,
     good: bool,
     failure: Option<String>,
     last: Timestamp,
@@ -325,6 +345,7 @@ impl Engine {
                 judge.begin_watch(now, observed);
             }
         }
+        let board = signals::Board::new(&config.signals);
         Engine {
             config,
             store,
@@ -341,6 +362,8 @@ impl Engine {
             random: seed,
             counts: Counts::default(),
             load: 0,
+            board,
+            asked_for: BTreeMap::new(),
         }
     }
 
@@ -350,6 +373,7 @@ impl Engine {
         let mut out = Out::default();
         self.take_in(now, input, &mut out);
         self.store.retain(now);
+        self.write_signals(now, &mut out);
         self.evaluate_due(now, &mut out);
         self.run_machines(now, &mut out);
         self.write_own(now, &mut out);
@@ -369,6 +393,8 @@ impl Engine {
             self.state.outbox.next_deadline(now),
             self.state.watches.deadline(&self.config.watch),
             self.state.rollbacks.deadline(&self.settings()),
+            self.state.signals.deadline(),
+            self.board.deadline(),
         ];
         judges.chain(machines.into_iter().flatten()).chain([own]).min().unwrap_or(own)
     }
@@ -441,6 +467,7 @@ impl Engine {
             Input::Degraded(why) => self.take_degraded(now, why, out),
             Input::Started { version } => {
                 self.record(Event::Started { at: now, version }, out);
+                self.begin_signals(now, out);
                 self.end_removed_targets(now, out);
                 self.reach_back(now, out);
                 for event in self.state.outbox.retire(&self.config.channels, now) {
@@ -457,6 +484,19 @@ impl Engine {
     }
 
     fn take_batch(&mut self, now: Timestamp, batch: &Batch, out: &mut Out) {
+        self.append(now, batch, out);
+        let info = self.config.sources.iter().find(|info| info.source == batch.source);
+        let (external, optional) = info.map_or((false, false), |info| (info.external, info.optional));
+        let failure = match &batch.outcome {
+            Outcome::Good => None,
+            Outcome::Failed(failure) => Some(failure.to_string()),
+        };
+        let target = Target { external, optional, good: failure.is_none(), failure, last: batch.at.min(now) };
+        self.targets.insert((batch.source.clone(), batch.instance.clone()), target);
+    }
+
+    /// Appends a batch, has it kept, and wakes the rules that read it.
+    fn append(&mut self, now: Timestamp, batch: &Batch, out: &mut Out) {
         self.counts.batches += 1;
         self.counts.samples += batch.samples.len() as u64;
         let appended = if self.config.on_disk {
@@ -477,13 +517,6 @@ impl Engine {
             self.store.append(batch)
         };
         self.counts.refused += appended.refused;
-        let external = self.config.sources.iter().any(|s| s.source == batch.source && s.external);
-        let failure = match &batch.outcome {
-            Outcome::Good => None,
-            Outcome::Failed(failure) => Some(failure.to_string()),
-        };
-        let target = Target { external, good: failure.is_none(), failure, last: now };
-        self.targets.insert((batch.source.clone(), batch.instance.clone()), target);
         for judge in &mut self.judges {
             judge.delivered(appended.target, appended.events, &self.store, now);
         }
@@ -568,6 +601,8 @@ impl Engine {
         self.started += by;
         self.own_written += by;
         self.observed_saved += by;
+        self.board.shift(by);
+        self.asked_for.values_mut().for_each(|at| *at += by);
         if let Some((at, _)) = &mut self.version {
             *at += by;
         }
@@ -610,6 +645,8 @@ impl Engine {
         self.store.set_limits(config.limits.clone());
         self.targets.retain(|(source, _), _| config.sources.iter().any(|s| s.source == *source));
         self.config = config;
+        self.board.renew(&self.config.signals);
+        self.settle_signals(now, out);
         self.end_removed_targets(now, out);
         self.reach_back(now, out);
         for event in self.state.outbox.retire(&self.config.channels, now) {
@@ -851,6 +888,7 @@ impl Engine {
                 Err(why) => Reply::refused(why, "backstop rollback status"),
             },
             Command::TestAlert { channel, .. } => self.test_alert(now, channel, out),
+            Command::Signal(word) => self.signal(now, &word, out),
         }
     }
 
@@ -903,6 +941,9 @@ impl Engine {
         let id = deployment.id.clone();
         for event in self.state.watches.announce(deployment, &self.standing(), &self.config.watch) {
             self.take_watch_event(now, event, out);
+        }
+        for event in self.state.signals.deployed(now, &version) {
+            self.take_signal_event(event, out);
         }
         let before = previous.map_or("version before unknown".to_string(), |p| format!("before: {p}"));
         if live {
@@ -958,6 +999,57 @@ impl Engine {
         Reply::Done { text: format!("{} test messages are on their way", deliveries.len()), deliveries }
     }
 
+    fn signal(&mut self, now: Timestamp, word: &Word, out: &mut Out) -> Reply {
+        match self.state.signals.hear(now, &self.config.signals, word) {
+            Said::Done(event, text) => {
+                event.into_iter().for_each(|event| self.take_signal_event(event, out));
+                match self.trouble_of_signal(now, &word.name) {
+                    Some(trouble) if matches!(word.say, Say::Set { .. }) => Reply::Bad { text: text + &trouble },
+                    _ => Reply::done(text),
+                }
+            }
+            Said::Wrong(why, help) => Reply::Wrong { why, help },
+        }
+    }
+
+    /// What of a posted result is not as expected, a line each.
+    fn trouble_of_signal(&self, now: Timestamp, name: &str) -> Option<String> {
+        let posted = self.state.signals.get(name).and_then(|known| signals::posted(&known.standing));
+        let signal = self.config.signals.iter().find(|signal| signal.name() == name)?;
+        let failed = signal.hold(now, posted).into_iter().filter_map(|held| Some((held.expect, held.why?)));
+        let lines: String = failed.map(|(expect, why)| format!("\nnot as expected: {expect}: {why}")).collect();
+        (!lines.is_empty()).then_some(lines)
+    }
+
+    fn take_signal_event(&mut self, event: signals::Event, out: &mut Out) {
+        self.board.note(&event);
+        self.record(Event::Signal(event), out);
+    }
+
+    /// What the journal knows and the samples do not tell yet; and what the configuration does not have any more.
+    fn begin_signals(&mut self, now: Timestamp, out: &mut Out) {
+        let store = &self.store;
+        let newest = |signal: &Signal| store.newest_of(signal.total_series());
+        self.board.catch_up(&self.state.signals, newest);
+        self.settle_signals(now, out);
+    }
+
+    fn settle_signals(&mut self, now: Timestamp, out: &mut Out) {
+        for event in self.state.signals.settle(now, &self.config.signals) {
+            self.take_signal_event(event, out);
+        }
+    }
+
+    /// Lifetimes run out, and the series of signals are written: at once where something happened.
+    fn write_signals(&mut self, now: Timestamp, out: &mut Out) {
+        for event in self.state.signals.ran_out(now) {
+            self.take_signal_event(event, out);
+        }
+        for batch in self.board.due(now, &self.state.signals) {
+            self.append(now, &batch, out);
+        }
+    }
+
     /// Decides who hears of it, and journals the deliveries.
     fn tell(&mut self, now: Timestamp, notice: Notice, out: &mut Out) {
         let random = self.random();
@@ -977,6 +1069,27 @@ impl Engine {
         let observed = self.judges.iter().map(|j| (j.rule.name.clone(), j.observed)).collect();
         let event = watch::Event::Observed { id: live.id.clone(), observed, at: now };
         self.record(Event::Watch(event), out);
+    }
+
+    /// The probes of a verification that look only when they are asked, and whose turn it is. Each is named once in its
+    /// interval, however often this is called and however long its look takes.
+    pub fn asks_for(&mut self, now: Timestamp) -> Vec<SourceRef> {
+        let Some(since) = self.state.rollbacks.open().and_then(|run| run.executed) else {
+            self.asked_for.clear();
+            return Vec::new();
+        };
+        let mut wanted = Vec::new();
+        for info in self.config.sources.iter().filter(|info| self.config.probes.contains(&info.source)) {
+            let Some(every) = info.manual else { continue };
+            let looks = self.targets.iter().filter(|((source, _), _)| *source == info.source).map(|(_, t)| t.last);
+            let asked = self.asked_for.get(&info.source).copied();
+            let newest = looks.chain(asked).max();
+            if newest.is_none_or(|at| at <= since || now - at >= every) {
+                self.asked_for.insert(info.source.clone(), now);
+                wanted.push(info.source.clone());
+            }
+        }
+        wanted
     }
 
     /// The settings in force: the configured mode, unless something caps it.
@@ -1053,7 +1166,7 @@ impl Engine {
         }
         for ((source, _), target) in &self.targets {
             let wanted = match self.config.probes.is_empty() {
-                true => !target.external,
+                true => !target.external && !target.optional,
                 false => self.config.probes.contains(source),
             };
             match (wanted, target.last > since, target.good) {
@@ -1063,6 +1176,8 @@ impl Engine {
                 (true, true, false) => health.failing.push(source.to_string()),
             }
         }
+        let seen = |source: &SourceRef| self.targets.keys().any(|(known, _)| known == source);
+        health.waiting += self.config.probes.iter().filter(|probe| !seen(probe)).count();
         health.running = self.version.as_ref().map(|(at, version)| match *at > since {
             true => version.clone(),
             false => Err("not read yet".into()),

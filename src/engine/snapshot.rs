@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::signals::Mark;
 use crate::base::{Because, Labels, Level, Span, Timestamp};
+use crate::source::signal::{Held, Kind, Stands};
 
 /// Everything at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,9 @@ pub struct Snapshot {
     pub remotes: Vec<RemoteView>,
     /// What is wrong.
     pub incidents: Vec<IncidentView>,
+    /// What people and programs may state, and stated.
+    #[serde(default)]
+    pub signals: Vec<SignalView>,
     /// The newest deployment.
     pub deployment: Option<DeploymentView>,
     /// The way back.
@@ -170,6 +175,29 @@ pub struct IncidentView {
     pub closed: Option<Timestamp>,
     /// What happened, oldest first.
     pub timeline: Vec<(Timestamp, String)>,
+}
+
+/// One signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignalView {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub text: Option<String>,
+    /// `flag` or `count`.
+    pub kind: Kind,
+    /// `unset`, `set` or `rejected`.
+    pub state: Stands,
+    /// A flag: whether it is set, and its result as expected. A count: whether it counted anything.
+    pub holds: bool,
+    /// Who said so last, when, why, and until when it holds.
+    pub mark: Option<Mark>,
+    /// A flag: how often it was set. A count: what it counts.
+    pub total: u64,
+    /// The values of the posted result.
+    pub values: std::collections::BTreeMap<String, f64>,
+    /// What the posted result must be, and whether it is; empty where none stands.
+    pub expect: Vec<Held>,
 }
 
 /// The newest deployment and its watch.

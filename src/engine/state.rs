@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::signals::{self, Signals};
 use crate::base::{Because, Labels, Level, Span, Timestamp};
 use crate::incident::{self, Incidents};
 use crate::notify::outbox::{self, Outbox};
@@ -47,6 +48,8 @@ pub enum Event {
     Rollback(rollback::Event),
     /// A deployment.
     Watch(watch::Event),
+    /// A signal.
+    Signal(signals::Event),
 }
 
 impl Event {
@@ -61,6 +64,7 @@ impl Event {
             Event::Delivery(_) => "delivery",
             Event::Rollback(_) => "rollback",
             Event::Watch(_) => "watch",
+            Event::Signal(_) => "signal",
         }
     }
 }
@@ -93,6 +97,9 @@ pub struct State {
     pub rollbacks: Rollbacks,
     /// Deployments.
     pub watches: Watches,
+    /// Signals. A snapshot from before there were any has none.
+    #[serde(default)]
+    pub signals: Signals,
     /// Whether the last life of the agent ended as it should; none before the first.
     pub clean_stop: Option<bool>,
 }
@@ -109,6 +116,7 @@ impl State {
             Event::Delivery(event) => self.outbox.apply(event),
             Event::Rollback(event) => self.rollbacks.apply(event),
             Event::Watch(event) => self.watches.apply(event),
+            Event::Signal(event) => self.signals.apply(event),
         }
     }
 
@@ -150,5 +158,6 @@ impl State {
         self.outbox.shift(by);
         self.rollbacks.shift(by);
         self.watches.shift(by);
+        self.signals.shift(by);
     }
 }

@@ -414,7 +414,8 @@ fn steps_state(run: &Run) -> String {
 pub(super) fn log_line(event: &Event) -> Option<String> {
     match event {
         Event::Rule(crate::rule::Change::Level(t)) => {
-            Some(format!("{} is {} (was {}): {}", t.rule, t.to, t.from, t.because))
+            let labels = if t.labels.pairs().is_empty() { String::new() } else { t.labels.to_string() };
+            Some(format!("{}{labels} is {} (was {}): {}", t.rule, t.to, t.from, t.because))
         }
         Event::Rule(crate::rule::Change::Criterion { rule, due, because, .. }) => {
             Some(format!("the criterion of {rule} is {}: {because}", if *due { "due" } else { "not due any more" }))
@@ -437,6 +438,7 @@ pub(super) fn log_line(event: &Event) -> Option<String> {
         Event::ClockStepped { by, .. } => {
             Some(format!("the wall clock was set by {}; everything remembered moved with it", by.human()))
         }
+        Event::Signal(event) => Some(event.log_line()),
         _ => None,
     }
 }

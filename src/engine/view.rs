@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::snapshot::{
     AlertView, ChannelView, DeliveryState, DeliveryView, DeploymentView, IncidentView, RemoteView, RollbackView,
-    RuleView, RunView, Snapshot, StepView, TargetView, UsageView,
+    RuleView, RunView, SignalView, Snapshot, StepView, TargetView, UsageView,
 };
-use super::{Engine, Judge};
+use super::{Engine, Judge, signals};
 use crate::base::{Level, Timestamp};
 use crate::incident::Incident;
 use crate::notify::outbox;
@@ -16,6 +16,7 @@ use crate::notify::render;
 use crate::rollback::guard::{self, Facts};
 use crate::rollback::machine::{Phase, Run};
 use crate::rule::{Condition, Value};
+use crate::source::signal::{Signal, Stands};
 
 /// How many alerts of a rule are shown.
 const MAX_ALERTS: usize = 50;
@@ -46,6 +47,7 @@ impl Engine {
             rules: self.judges.iter().map(rule_view).collect(),
             remotes: self.remote_views(),
             incidents: self.incident_views(),
+            signals: self.config.signals.iter().map(|signal| self.signal_view(now, signal)).collect(),
             deployment: self.deployment_view(),
             rollback: self.rollback_view(now),
             channels: self.channel_views(),
@@ -88,6 +90,24 @@ impl Engine {
     fn incident_views(&self) -> Vec<IncidentView> {
         let closed = self.state.incidents.closed().iter().rev().take(MAX_CLOSED);
         self.state.incidents.open().chain(closed).map(incident_view).collect()
+    }
+
+    fn signal_view(&self, now: Timestamp, signal: &Signal) -> SignalView {
+        let known = self.state.signals.get(signal.name());
+        let state = known.map_or(Stands::Unset, signals::stands);
+        let posted = known.and_then(|known| signals::posted(&known.standing));
+        let expect = if state == Stands::Set { signal.hold(now, posted) } else { Vec::new() };
+        SignalView {
+            name: signal.name().into(),
+            text: signal.text().map(String::from),
+            kind: signal.kind(),
+            state,
+            holds: state == Stands::Set && expect.iter().all(|held| held.why.is_none()),
+            mark: known.and_then(|known| known.standing.mark().cloned()),
+            total: known.map_or(0, |known| known.total),
+            values: posted.map(|posted| posted.values.clone()).unwrap_or_default(),
+            expect,
+        }
     }
 
     fn deployment_view(&self) -> Option<DeploymentView> {

@@ -148,7 +148,7 @@ impl<'a> Lowering<'a> {
         let lowered = lower_selector(self.text, selector)?;
         let range = range.map(Span::from_std);
         let (offset, at) = (lower_offset(selector.offset.as_ref()), lower_at(selector.at.as_ref()));
-        let is_own = lowered.name.as_deref().is_some_and(|n| n.starts_with("ALERTS") || n.starts_with("backstop_"));
+        let is_own = lowered.name.as_deref().is_some_and(is_of_the_engine);
         let role = match (is_own, required) {
             (true, _) => Role::Own,
             (false, true) => Role::Required,
@@ -693,4 +693,10 @@ fn absent_labels(argument: &Expr) -> Labels {
     let once = |name: &str| matchers.iter().filter(|matcher| matcher.name == name).count() == 1;
     let stated = matchers.iter().filter(|m| matches!(m.op, MatchOp::Equal) && m.name != NAME && once(&m.name));
     Labels::new(stated.map(|matcher| (matcher.name.as_str(), matcher.value.as_str())))
+}
+
+/// Whether the engine itself writes series of this name, about rules, deliveries and deployments. Signals it writes for
+/// those who stated them: a rule over one is a rule like any other, and a signal that is not there is missing.
+pub fn is_of_the_engine(name: &str) -> bool {
+    name.starts_with("ALERTS") || (name.starts_with("backstop_") && !name.starts_with("backstop_signal"))
 }

@@ -38,6 +38,7 @@ pub use annotation::{Annotation, Finding};
 pub use compile::{CompileError, compile, compile_query, compile_selector};
 pub use count::{CountPoint, CountReading, count_events};
 pub use evaluate::{evaluate, evaluate_value};
+pub use lower::is_of_the_engine;
 pub use plan::{At, Comparison, Plan, Reads, Relation, Role, SelectorUse};
 pub use query::{Answer, MAX_POINTS, Options, Row, Value, query, query_range};
 pub use reading::{Absence, Missing, Point, Reading};

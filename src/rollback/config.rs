@@ -5,7 +5,7 @@
 //! them; the places are kept for that.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::format::FORMAT;
 use super::plan::{Plan, Rung};
@@ -14,7 +14,7 @@ use super::step::command::read_argv;
 use super::step::{Facts, OnFailure, Step, StepKind};
 use crate::base::table::{Node, Placed, Read, Table, Value, nearest};
 use crate::base::{Place, Problems, SourceRef, Span, Timestamp};
-use crate::sys::{files, process};
+use crate::sys::process;
 
 /// The rung of a step that names none.
 pub const DEFAULT_RUNG: &str = "version";
@@ -200,7 +200,7 @@ impl Config {
             };
             let check = step.step.done_if.as_ref().and_then(|argv| argv.first());
             for program in command.into_iter().chain(check) {
-                if let Some(why) = program_problem(program) {
+                if let Some(why) = process::program_problem(program) {
                     problems.error(&step.place, format!("the program `{program}` cannot be trusted"), why);
                 }
             }
@@ -235,17 +235,6 @@ impl Config {
         }
         let (app, version, previous) = (app.into(), version.into(), previous.map(Into::into));
         Ok(Plan { format: FORMAT, app, version, previous, facts, rungs, sealed_at })
-    }
-}
-
-/// Why the program of a step cannot be trusted, or found.
-pub fn program_problem(program: &str) -> Option<String> {
-    if program.starts_with('/') {
-        return files::others_can_write(Path::new(program));
-    }
-    match process::PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.exists()) {
-        Some(path) => files::others_can_write(&path),
-        None => Some(format!("it is in none of {}", process::PATH)),
     }
 }
 
@@ -575,10 +564,10 @@ mod tests {
 
     #[test]
     fn programs_are_looked_at_where_they_are() {
-        assert_eq!(program_problem("/bin/sh"), None);
-        assert_eq!(program_problem("sh"), None);
-        assert!(program_problem("/nowhere/x").is_some_and(|why| why.contains("No such file")));
-        assert!(program_problem("no-such-program").is_some_and(|why| why.starts_with("it is in none of")));
+        assert_eq!(process::program_problem("/bin/sh"), None);
+        assert_eq!(process::program_problem("sh"), None);
+        assert!(process::program_problem("/nowhere/x").is_some_and(|why| why.contains("No such file")));
+        assert!(process::program_problem("no-such-program").is_some_and(|why| why.starts_with("it is in none of")));
         let (config, _) = read(serde_json::json!({"step": [{"command": ["/nowhere/x"], "done_if": ["/bin/sh"]}]}));
         let mut problems = Problems::default();
         config.check_programs(&mut problems);

@@ -91,6 +91,8 @@ pub struct Alert {
     warning: Gate,
     critical: Gate,
     rollback: Gate,
+    /// What `warning` and `critical` were before the last reading: for how long they held when they are entered.
+    before: (Gate, Gate),
     missing_since: Option<Timestamp>,
     bad_since: Option<Timestamp>,
     last: Option<Because>,
@@ -156,6 +158,7 @@ impl Alert {
             warning: Gate::Off,
             critical: Gate::Off,
             rollback: Gate::Off,
+            before: (Gate::Off, Gate::Off),
             missing_since: None,
             bad_since: None,
             last: None,
@@ -174,6 +177,7 @@ impl Alert {
             warning: on(level >= Level::Warning),
             critical: on(level >= Level::Critical),
             rollback: on(due),
+            before: (Gate::Off, Gate::Off),
             missing_since: None,
             bad_since: (level > Level::Ok || due).then_some(since),
             last: Some(because),
@@ -319,6 +323,7 @@ impl Alert {
         moment: Moment,
     ) {
         let was = (is_on(&self.critical), is_on(&self.rollback));
+        self.before = (self.warning, self.critical);
         step_gate(&mut self.warning, warning, moment);
         step_gate(&mut self.critical, critical, moment);
         let is_critical = is_on(&self.critical);
@@ -371,9 +376,16 @@ impl Alert {
             Level::Ok => rule.warning.as_ref().or(rule.critical.as_ref()),
         };
         let condition = condition.or(rule.rollback.as_ref().map(|c| &c.condition));
-        let gate = if level == Level::Critical { self.critical } else { self.warning };
-        let (held, readings) = match gate {
-            Gate::Pending(held) => (held.until(moment.now, moment.interval), held.readings),
+        let (gate, before) =
+            if level == Level::Critical { (self.critical, self.before.1) } else { (self.warning, self.before.0) };
+        let (held, readings) = match (gate, before) {
+            (Gate::Pending(held), _) => (held.until(moment.now, moment.interval), held.readings),
+            // Entered by this reading, which counts like those before it.
+            (Gate::On { .. }, Gate::Pending(mut held)) if level > self.level => {
+                held.see(moment.newest, moment.interval);
+                (held.until(moment.now, moment.interval), held.readings)
+            }
+            (Gate::On { .. }, Gate::Off) if level > self.level => (Span::ZERO, 1),
             _ => (moment.now - self.level_since, 0),
         };
         let (value, counts) = match *seen {
@@ -595,6 +607,22 @@ mod tests {
         ] {
             check(&rule(), values, expected);
         }
+    }
+
+    #[test]
+    fn an_alert_says_how_long_its_condition_held_and_not_how_long_all_was_well() {
+        let mut alert = Alert::new(Labels::empty(), Timestamp(0));
+        let mut entered = Vec::new();
+        for (i, value) in [1.0, 1.0, 1.0, 6.0, 6.0, 6.0, 11.0, 11.0, 11.0].into_iter().enumerate() {
+            let now = Timestamp(i as i64 * 10_000);
+            for change in alert.judge(&rule(), Judged::Value { value, newest: now }, INTERVAL, now) {
+                if let Change::Level(t) = change {
+                    entered.push((t.to, t.because.held, t.because.readings));
+                }
+            }
+        }
+        let held = Span::secs(20);
+        assert_eq!(entered, [(Level::Warning, held, 3), (Level::Critical, held, 3)]);
     }
 
     #[test]

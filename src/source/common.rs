@@ -1,18 +1,20 @@
 //! What all sources share: their common keys, the labels of their series, and the batch of one look.
 //!
 //! Labels of every series: `job`, `service`, `source`, `instance`, `app` and what `labels` says; on `probe_*` also
-//! `external="true"` where the target is not ours. Every look yields `probe_success`, `probe_duration_seconds` and,
+//! `external="true"` where the target is not ours and `optional="true"` where its absence alerts nobody. Every look yields `probe_success`, `probe_duration_seconds` and,
 //! when it failed, `probe_failure_info{reason}`.
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::base::label::NAME;
 use crate::base::table::Value;
 use crate::base::{
-    Batch, Failure, Labels, Outcome, Place, Problems, Sample, SecretRef, SourceRef, Span, Table, Timestamp,
+    Batch, Failure, Labels, Outcome, Place, Problems, Sample, Secret, SecretRef, SourceRef, Span, Table, Timestamp,
 };
 use crate::sys::clock::Stopwatch;
-use crate::sys::http::Client;
+use crate::sys::http::{Client, Tls};
 use crate::sys::secret::Secrets;
 
 /// What holds where a source says nothing else.
@@ -35,12 +37,18 @@ pub struct Outside {
     pub http: Client,
     /// Where secrets are read.
     pub secrets: Secrets,
+    /// How many programs may run at once, over all sources.
+    pub programs: Arc<Semaphore>,
 }
+
+/// The most programs that run at once: they share the host with what is watched.
+pub const MAX_PROGRAMS: usize = 4;
 
 impl Outside {
     /// The outside of this process; nothing is opened yet.
     pub fn of_process() -> Outside {
-        Outside { http: Client::new(), secrets: Secrets::of_process() }
+        let programs = Arc::new(Semaphore::new(MAX_PROGRAMS));
+        Outside { http: Client::new(), secrets: Secrets::of_process(), programs }
     }
 }
 
@@ -49,8 +57,10 @@ impl Outside {
 pub struct Common {
     /// Kind and name, as in the heading.
     pub reference: SourceRef,
-    /// How often it looks.
+    /// How often it looks; of a manual one, how often it looks at most.
     pub interval: Span,
+    /// `interval = "manual"`: it looks only when somebody asks, as a verification or `backstop probe` does.
+    pub manual: bool,
     /// How long one look may take; never longer than the interval.
     pub timeout: Span,
     /// The label `service`.
@@ -68,21 +78,44 @@ pub struct Common {
 }
 
 /// Names that the product itself gives to labels.
-const OWN_LABELS: [&str; 6] = ["job", "service", "source", "instance", "app", "external"];
+const OWN_LABELS: [&str; 7] = ["job", "service", "source", "instance", "app", "external", "optional"];
 
 impl Common {
     /// The shortest interval: below it the agent would be the load that it watches.
     pub const MIN_INTERVAL: Span = Span::millis(100);
 
+    /// The longest look of a source that looks only when it is asked.
+    pub const MAX_MANUAL_TIMEOUT: Span = Span::mins(10);
+
     /// Reads the common keys of `kind.name` from its table.
     pub fn read(kind: &str, name: &str, table: &mut Table<'_>, defaults: &Defaults, problems: &mut Problems) -> Common {
-        let interval = read_interval(table, defaults.interval, problems);
-        let timeout = read_timeout(table, defaults.timeout, interval, problems);
+        let manual = is_manual(table);
+        let interval =
+            if manual { default_interval(defaults) } else { read_interval(table, defaults.interval, problems) };
+        let timeout = match manual {
+            true => read_manual_timeout(table, defaults.timeout, problems),
+            false => read_timeout(table, defaults.timeout, interval, problems),
+        };
+        let common = Common::read_event(kind, name, table, defaults, interval, problems);
+        Common { manual, timeout, ..common }
+    }
+
+    /// The same for a source that does not look but is told: it has neither interval nor timeout, and repeats what
+    /// holds every `repeat`.
+    pub fn read_event(
+        kind: &str,
+        name: &str,
+        table: &mut Table<'_>,
+        defaults: &Defaults,
+        repeat: Span,
+        problems: &mut Problems,
+    ) -> Common {
         let own = read_labels(table, problems);
         Common {
             reference: SourceRef::new(kind, name),
-            interval,
-            timeout,
+            interval: repeat,
+            manual: false,
+            timeout: repeat,
             service: table.or("service", name.to_string(), problems),
             app: defaults.app.clone(),
             labels: defaults.labels.merged(&own),
@@ -91,6 +124,15 @@ impl Common {
             enabled: table.or("enabled", true, problems),
         }
     }
+}
+
+/// Whether the table says `interval = "manual"`.
+fn is_manual(table: &mut Table<'_>) -> bool {
+    table.node("interval").is_some_and(|node| matches!(&node.value, Value::Text(text) if text == "manual"))
+}
+
+fn default_interval(defaults: &Defaults) -> Span {
+    defaults.interval.max(Common::MIN_INTERVAL)
 }
 
 fn read_interval(table: &mut Table<'_>, default: Span, problems: &mut Problems) -> Span {
@@ -122,6 +164,19 @@ fn read_timeout(table: &mut Table<'_>, default: Span, interval: Span, problems: 
             .help(format!("write timeout = \"{interval}\" or less, or a longer interval"));
     }
     timeout.min(interval)
+}
+
+/// Nothing waits for the next look of a manual source, but a person does for this one.
+fn read_manual_timeout(table: &mut Table<'_>, default: Span, problems: &mut Problems) -> Span {
+    let Some(node) = table.node("timeout") else {
+        return default;
+    };
+    let timeout = table.or("timeout", default, problems);
+    if timeout <= Span::ZERO || timeout > Common::MAX_MANUAL_TIMEOUT {
+        let title = format!("a timeout is longer than nothing, and at most {}", Common::MAX_MANUAL_TIMEOUT);
+        problems.error(&node.place, title, "of a look that is waited for");
+    }
+    timeout.clamp(Common::MIN_INTERVAL, Common::MAX_MANUAL_TIMEOUT)
 }
 
 fn read_labels(table: &mut Table<'_>, problems: &mut Problems) -> Labels {
@@ -174,7 +229,7 @@ pub enum Auth {
     /// `{ user, password }`: `Authorization: Basic …`.
     Basic(String, SecretRef),
     /// `{ header, value }`: a header of one's own.
-    Header(reqwest::header::HeaderName, SecretRef),
+    Header(http::header::HeaderName, SecretRef),
 }
 
 impl Auth {
@@ -203,17 +258,23 @@ impl Auth {
         auth
     }
 
-    /// The header to send, its value marked as not to be printed.
+    /// The file that the secret stands in, if it is one.
+    pub fn file(&self) -> Option<std::path::PathBuf> {
+        let (Auth::Bearer(place) | Auth::Basic(_, place) | Auth::Header(_, place)) = self;
+        place.file()
+    }
+
+    /// The header to send, its value marked as not to be printed, and the secret in it.
     ///
     /// # Errors
     /// Reason `secret`, when it cannot be read or is nothing that a header can hold.
-    pub async fn header(
+    pub async fn proof(
         &self,
         secrets: &Secrets,
-    ) -> Result<(reqwest::header::HeaderName, reqwest::header::HeaderValue), Failure> {
+    ) -> Result<(http::header::HeaderName, http::header::HeaderValue, Secret), Failure> {
         use crate::base::secret::ExposeSecret;
         let (name, place) = match self {
-            Auth::Bearer(place) | Auth::Basic(_, place) => (reqwest::header::AUTHORIZATION, place),
+            Auth::Bearer(place) | Auth::Basic(_, place) => (http::header::AUTHORIZATION, place),
             Auth::Header(name, place) => (name.clone(), place),
         };
         let secret = secrets.read(place).await.map_err(|why| Failure::new("secret", why))?;
@@ -224,10 +285,10 @@ impl Auth {
             }
             Auth::Header(..) => secret.expose_secret().to_string(),
         };
-        let mut value = reqwest::header::HeaderValue::from_str(&text)
+        let mut value = http::header::HeaderValue::from_str(&text)
             .map_err(|_| Failure::new("secret", format!("{place} holds what no header can")))?;
         value.set_sensitive(true);
-        Ok((name, value))
+        Ok((name, value, secret))
     }
 }
 
@@ -238,20 +299,71 @@ impl Auth {
 pub async fn prove(
     auth: Option<&Auth>,
     secrets: &Secrets,
-    headers: &mut reqwest::header::HeaderMap,
+    headers: &mut http::header::HeaderMap,
     timeout: Span,
 ) -> Result<Span, Failure> {
     let Some(auth) = auth else {
         return Ok(timeout);
     };
     let watch = Stopwatch::start();
-    match tokio::time::timeout(timeout.to_std(), auth.header(secrets)).await {
-        Ok(header) => {
-            let (name, value) = header?;
+    match tokio::time::timeout(timeout.to_std(), auth.proof(secrets)).await {
+        Ok(proof) => {
+            let (name, value, _) = proof?;
             headers.insert(name, value);
             Ok(timeout - watch.elapsed())
         }
         Err(_) => Err(Failure::new("timeout", format!("the secret could not be read within {timeout}"))),
+    }
+}
+
+/// Reads the key `tls`: `{ ca, cert, key, verify }`, all of them optional.
+pub fn read_tls(table: &mut Table<'_>, problems: &mut Problems) -> Tls {
+    let Some(node) = table.node("tls") else {
+        return Tls::default();
+    };
+    let Some(mut inner) = Table::open(node, "`tls`", problems) else {
+        return Tls::default();
+    };
+    let ca = read_path(&mut inner, "ca", problems);
+    let cert = read_path(&mut inner, "cert", problems);
+    let key = read_key(&mut inner, problems);
+    let verify = inner.or("verify", true, problems);
+    if !verify && ca.is_some() {
+        problems
+            .error(&node.place, "`ca` has no meaning with verify = false", "nothing is compared with it")
+            .help("leave out `verify`: then what `ca` holds is believed, and nothing else");
+    }
+    for (there, missing) in [("cert", "key"), ("key", "cert")] {
+        if inner.node(there).is_some() && inner.node(missing).is_none() {
+            problems
+                .error(&node.place, format!("`{there}` needs `{missing}`"), "one proves nothing without the other")
+                .help("write tls = { cert = \"/path/client.pem\", key = \"/path/client.key\" }");
+        }
+    }
+    inner.finish(problems);
+    Tls { ca, cert, key, verify }
+}
+
+fn read_path(table: &mut Table<'_>, key: &str, problems: &mut Problems) -> Option<std::path::PathBuf> {
+    let node = table.node(key)?;
+    let path: std::path::PathBuf = table.get(key, problems)?;
+    if path.is_absolute() {
+        return Some(path);
+    }
+    let problem = problems.error(&node.place, format!("`{key}` takes the whole path of a file"), "not from the root");
+    problem.help("for example \"/etc/ssl/certs/shop.pem\"");
+    if path.to_string_lossy().contains("-----BEGIN") {
+        problem.secret();
+    }
+    None
+}
+
+/// A private key: a path, or the place of a secret.
+fn read_key(table: &mut Table<'_>, problems: &mut Problems) -> Option<SecretRef> {
+    let node = table.node("key")?;
+    match &node.value {
+        Value::Text(text) if text.starts_with('/') && !text.contains('\n') => Some(SecretRef::File(text.into())),
+        _ => table.get("key", problems),
     }
 }
 
@@ -278,6 +390,8 @@ pub struct Target {
     pub instance: String,
     /// How often it is looked at.
     pub interval: Span,
+    /// It looks only when it is asked.
+    pub manual: bool,
     /// How long a look may take.
     pub timeout: Span,
     base: Labels,
@@ -297,10 +411,13 @@ impl Target {
             ("app", &common.app),
         ]);
         let base = common.labels.merged(&own);
-        let probe = base.with("external", if common.external { "true" } else { "" });
+        let probe = base
+            .with("external", if common.external { "true" } else { "" })
+            .with("optional", if common.optional { "true" } else { "" });
         Target {
             reference: common.reference.clone(),
             interval: common.interval,
+            manual: common.manual,
             timeout: common.timeout,
             success: probe.with(NAME, "probe_success"),
             duration: probe.with(NAME, "probe_duration_seconds"),
@@ -398,8 +515,9 @@ mod tests {
     fn every_mistake_in_the_common_keys_is_named() {
         for (toml, wanted) in [
             ("interval = \"10ms\"", "an interval is at least 100ms"),
-            ("interval = \"manual\"", "`manual` is no duration"),
+            ("interval = \"manually\"", "`manually` is no duration"),
             ("interval = \"1s\"\ntimeout = \"2s\"", "the timeout is longer than the interval"),
+            ("interval = \"manual\"\ntimeout = \"11m\"", "a timeout is longer than nothing, and at most 10m"),
             ("timeout = \"0s\"", "a timeout is longer than nothing"),
             ("labels = { job = \"x\" }", "the label `job` is given by backstop"),
             ("labels = { \"1a\" = \"x\" }", "`1a` is no name of a label"),
@@ -408,6 +526,23 @@ mod tests {
         ] {
             assert_eq!(common(toml).1, [wanted], "{toml}");
         }
+    }
+
+    #[test]
+    fn a_manual_source_waits_until_it_is_asked() {
+        let (common, problems) = common("interval = \"manual\"");
+        assert_eq!(problems, Vec::<String>::new());
+        assert!(common.manual);
+        assert_eq!((common.interval, common.timeout), (Span::secs(15), Span::secs(5)));
+        let long = crate::source::common::tests::common("interval = \"manual\"\ntimeout = \"1m\"").0;
+        assert_eq!(long.timeout, Span::mins(1));
+    }
+
+    #[test]
+    fn an_optional_target_says_so_where_it_is_judged() {
+        let target = Target::new(&common("optional = true").0, "h:1".into());
+        assert_eq!(target.probe_series("probe_success", &[]).get("optional"), "true");
+        assert_eq!(target.series("up", &[]).get("optional"), "");
     }
 
     #[test]
@@ -423,6 +558,35 @@ mod tests {
         assert_eq!(labels.get("exported_job"), "older");
         assert_eq!(labels.get("exported_exported_job"), "theirs");
         assert_eq!(labels.get("team"), "a");
+    }
+
+    #[test]
+    fn every_mistake_of_tls_is_named() {
+        let tls = |toml: &str| {
+            read(toml, |node, problems| {
+                let mut table = Table::open(node, "[http.api]", problems).unwrap();
+                let tls = read_tls(&mut table, problems);
+                table.finish(problems);
+                tls
+            })
+        };
+        for (toml, wanted) in [
+            ("tls = true", "`tls` is a table"),
+            ("tls = { ca = \"ca.pem\" }", "`ca` takes the whole path of a file"),
+            ("tls = { cert = \"/c\" }", "`cert` needs `key`"),
+            ("tls = { key = \"/k\" }", "`key` needs `cert`"),
+            ("tls = { cert = \"/c\", key = \"-----BEGIN\" }", "a secret is never written out here"),
+            ("tls = { ca = \"/c\", verify = false }", "`ca` has no meaning with verify = false"),
+            ("tls = { verify = \"no\" }", "this takes true or false"),
+            ("tls = { verfy = false }", "unknown key `verfy`"),
+        ] {
+            assert_eq!(tls(toml).1, [wanted], "{toml}");
+        }
+        let (read, problems) = tls("tls = { ca = \"/a\", cert = \"/c\", key = \"credential:key\" }");
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(read.key, Some(SecretRef::Credential("key".into())));
+        assert_eq!(tls("tls = { cert = \"/c\", key = \"/k\" }").0.key, Some(SecretRef::File("/k".into())));
+        assert_eq!(tls("").0, Tls::default());
     }
 
     #[test]

@@ -3,15 +3,22 @@
 //! A look never panics, never takes longer than its timeout, and always gives a batch: what goes wrong is the
 //! outcome of that target, with a reason, and nothing else suffers.
 
+pub mod command;
 pub mod common;
 pub mod expect;
 pub mod exposition;
+pub mod file;
 pub mod host;
 pub mod http;
+pub mod masks;
 pub mod openmetrics_file;
 pub mod prometheus;
+pub mod signal;
+pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use std::path::PathBuf;
 
 use crate::base::{Batch, SourceRef, Span, Timestamp};
 use common::Target;
@@ -20,11 +27,17 @@ use common::Target;
 #[derive(Debug)]
 pub enum Source {
     /// `[http.NAME]`
-    Http(http::Http),
+    Http(Box<http::Http>),
     /// `[prometheus.NAME]`
-    Prometheus(prometheus::Prometheus),
+    Prometheus(Box<prometheus::Prometheus>),
     /// `[host]`
-    Host(host::Host),
+    Host(Box<host::Host>),
+    /// `[tcp.NAME]`
+    Tcp(Box<tcp::Tcp>),
+    /// One path of `[file.NAME]`
+    File(Box<file::File>),
+    /// `[command.NAME]`
+    Command(Box<command::Command>),
 }
 
 impl Source {
@@ -43,13 +56,43 @@ impl Source {
         self.target().interval
     }
 
+    /// How long a look may take.
+    pub fn timeout(&self) -> Span {
+        self.target().timeout
+    }
+
+    /// The files that a look reads or asks about, secrets included: whose rights decide whether it can.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Source::Http(http) => http.files(),
+            Source::Prometheus(prometheus) => prometheus.files(),
+            Source::Host(_) => Vec::new(),
+            Source::Tcp(tcp) => tcp.files(),
+            Source::File(file) => file.files(),
+            Source::Command(command) => command.files(),
+        }
+    }
+
+    /// Whether it looks only when it is asked.
+    pub fn is_manual(&self) -> bool {
+        self.target().manual
+    }
+
+    /// Whether a failed look says so little that a second one is worth its cost: a connection may be lost by chance.
+    pub fn confirms_failures(&self) -> bool {
+        matches!(self, Source::Http(_) | Source::Tcp(_))
+    }
+
     /// The names of series that it declares: they exist from the start, so their absence can be believed. What a
     /// scraped page names comes on top.
     pub fn names(&self) -> Vec<&'static str> {
         match self {
             Source::Http(http) => http.names(),
             Source::Prometheus(_) => prometheus::NAMES.to_vec(),
-            Source::Host(_) => host::NAMES.to_vec(),
+            Source::Host(host) => host.names(),
+            Source::Tcp(_) => tcp::NAMES.to_vec(),
+            Source::File(_) => file::NAMES.to_vec(),
+            Source::Command(command) => command.names(),
         }
     }
 
@@ -59,6 +102,9 @@ impl Source {
             Source::Http(http) => http.collect(at).await,
             Source::Prometheus(prometheus) => prometheus.collect(at).await,
             Source::Host(host) => host.collect(at).await,
+            Source::Tcp(tcp) => tcp.collect(at).await,
+            Source::File(file) => file.collect(at).await,
+            Source::Command(command) => command.collect(at).await,
         }
     }
 
@@ -67,6 +113,9 @@ impl Source {
             Source::Http(http) => http.target(),
             Source::Prometheus(prometheus) => prometheus.target(),
             Source::Host(host) => host.target(),
+            Source::Tcp(tcp) => tcp.target(),
+            Source::File(file) => file.target(),
+            Source::Command(command) => command.target(),
         }
     }
 }

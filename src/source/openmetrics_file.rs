@@ -206,7 +206,7 @@ impl<'s, S: Sink> Reader<'s, S> {
     }
 
     fn sample(&mut self, line: &[u8]) -> Result<(), Trouble> {
-        let rest = match after(line, &self.text) {
+        let rest = match exposition::after(line, &self.text) {
             Some(rest) => rest,
             None => self.turn_to(line)?,
         };
@@ -281,18 +281,6 @@ impl<'s, S: Sink> Reader<'s, S> {
         self.times.clear();
         self.values.clear();
         Ok(())
-    }
-}
-
-/// What follows `series` in a line that begins with it and means no other.
-fn after<'l>(line: &'l [u8], series: &[u8]) -> Option<&'l [u8]> {
-    let rest = line.strip_prefix(series)?;
-    match series.last()? {
-        b'}' => Some(rest),
-        // A name alone: it may go on, or its labels may follow behind a gap.
-        _ if !matches!(rest.first(), Some(b' ' | b'\t')) => None,
-        _ if rest.trim_ascii_start().first() == Some(&b'{') => None,
-        _ => Some(rest),
     }
 }
 

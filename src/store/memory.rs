@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::index::Index;
 use super::quota::{Quota, Room, Usage};
 use super::samples::{Cursor, Samples, SeriesId, Stretch, View};
-use super::series::{Owner, Series, Timeline, Times};
+use super::series::{News, Owner, Series, Timeline, Times};
 use super::{Selector, stale};
 use crate::base::{Batch, Labels, Outcome, Sample, SourceRef, Span, Timestamp};
 
@@ -428,6 +428,11 @@ impl Store {
     /// The series that a selector means, in the order they were first seen within a name.
     pub fn select(&self, selector: &Selector) -> Vec<SeriesId> {
         self.index.select(selector, |id| self.series(id).labels())
+    }
+
+    /// The newest value of the series with exactly these labels, stale markers aside.
+    pub fn newest_of(&self, labels: &Labels) -> Option<f64> {
+        self.series(self.find(None, labels)?).last_value
     }
 
     /// The series that selectors mean, with their samples of the hot window, as they are now. What is held is shared,
@@ -996,12 +1001,12 @@ impl Target {
 }
 
 fn is_event(series: &Series, sample: &Sample) -> bool {
-    if !matches!(series.labels().name(), "up" | "probe_success") {
-        return false;
-    }
-    match series.last_value {
-        Some(before) => before != sample.value && !(before.is_nan() && sample.value.is_nan()),
-        None => sample.value == 0.0,
+    let differs = |before: f64| before != sample.value && !(before.is_nan() && sample.value.is_nan());
+    match series.news {
+        News::Nothing => false,
+        News::Verdict => series.last_value.map_or(sample.value == 0.0, differs),
+        News::Word => series.last_value.map_or(sample.value != 0.0, differs),
+        News::Happened => sample.value > 0.0,
     }
 }
 

@@ -76,6 +76,9 @@ pub struct Series {
     pub(super) from_zero: Option<Timestamp>,
     /// The last value that was no stale marker.
     pub(super) last_value: Option<f64>,
+    /// When its sample is an event. Told once: with each sample it would cost a search in its labels, which are far away
+    /// in memory.
+    pub(super) news: News,
     /// Who wrote it last, and in which of its rounds.
     pub(super) owner: Owner,
     pub(super) round: u64,
@@ -99,9 +102,34 @@ impl Timeline {
     }
 }
 
+/// When a sample of a series is an event, which rules that read it are judged for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Never.
+    Nothing,
+    /// It says how a look went: when that changes, and when the first one failed.
+    Verdict,
+    /// It is what somebody stated: when that changes, and when the first one is not nothing.
+    Word,
+    /// It counts what happened since the sample before: whenever something did.
+    Happened,
+}
+
+impl News {
+    fn of(name: &str) -> News {
+        match name {
+            "up" | "probe_success" => News::Verdict,
+            "backstop_signal" | "backstop_signal_rejected" => News::Word,
+            "backstop_signal_new" => News::Happened,
+            _ => News::Nothing,
+        }
+    }
+}
+
 impl Series {
     pub(super) fn new(labels: Labels, reach: Option<Span>) -> Series {
         Series {
+            news: News::of(labels.name()),
             labels,
             times: Times::Own(Column::new()),
             values: Column::new(),

@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{Access, AtFlags, FlockOperation, OFlags, flock};
 
 /// What went wrong with a file.
 #[derive(Debug, thiserror::Error)]
@@ -337,6 +337,55 @@ fn walk(path: &Path) -> io::Result<Option<String>> {
         at = next;
     }
     Ok(None)
+}
+
+/// What of a path this process's user may not use, and how it is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The first part that refuses: a folder on the way, or the file itself.
+    pub path: PathBuf,
+    /// What is missing.
+    pub right: Right,
+    /// The group it belongs to, by number.
+    pub gid: u32,
+    /// Whether its mode would let a member of that group in.
+    pub lets_group: bool,
+}
+
+/// What somebody would have to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// To go through a folder.
+    Pass,
+    /// To list a folder.
+    List,
+    /// To read a file.
+    Read,
+    /// To talk to a socket, which takes the right to write.
+    Talk,
+}
+
+/// The first part of `path` that this process may not enter (a folder) or read (the last part, which may be a folder
+/// too); none where all may be used, or where something is missing rather than refused.
+pub fn first_denied(path: &Path) -> Option<Denied> {
+    let mut at = PathBuf::from("/");
+    let mut rest = parts(path).into_iter().peekable();
+    while let Some(part) = rest.next() {
+        at.push(part);
+        let meta = std::fs::metadata(&at).ok()?;
+        let is_last = rest.peek().is_none();
+        let (right, wanted, group_bits) = match is_last {
+            false => (Right::Pass, Access::EXEC_OK, 0o010),
+            true if meta.is_dir() => (Right::List, Access::READ_OK | Access::EXEC_OK, 0o050),
+            true if meta.file_type().is_socket() => (Right::Talk, Access::WRITE_OK, 0o020),
+            true => (Right::Read, Access::READ_OK, 0o040),
+        };
+        if rustix::fs::accessat(rustix::fs::CWD, &at, wanted, AtFlags::EACCESS).is_err() {
+            let lets_group = meta.mode() & group_bits == group_bits;
+            return Some(Denied { right, gid: meta.gid(), lets_group, path: at });
+        }
+    }
+    None
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tokio::sync::oneshot;
 
+use super::files;
 use crate::base::Timestamp;
 
 /// The schema this program writes. A database of a newer one is refused by name; older ones are migrated.
@@ -90,6 +91,17 @@ pub struct Journal {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+/// Makes the file before SQLite does, which would let everybody read it; the files beside it get its mode. What was said
+/// in a reason or a message is not for all users of a host.
+fn lock_out_others(path: &Path) {
+    match files::create_new(path, b"", 0o640) {
+        Ok(()) => {}
+        Err(error) if error.is_already_there() => {}
+        // Opening it says so with all that is known.
+        Err(error) => tracing::debug!(%error, "The journal could not be made."),
+    }
+}
+
 impl Journal {
     /// Opens (or makes) the database in `folder` and reads what it holds.
     ///
@@ -98,6 +110,7 @@ impl Journal {
     pub fn open(folder: &Path) -> Result<(Journal, Recovered), JournalError> {
         let path = folder.join("backstop.db");
         let open = |source| JournalError::Open { path: path.clone(), source };
+        lock_out_others(&path);
         let connection = Connection::open(&path).map_err(open)?;
         prepare(&connection, &path)?;
         let recovered = recover(&connection).map_err(open)?;
@@ -274,6 +287,19 @@ mod tests {
 
     fn write(journal: &Journal, write: Write) {
         journal.write(write).blocking_recv().unwrap().unwrap();
+    }
+
+    #[test]
+    fn other_users_cannot_read_the_journal() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o007, 0, "{:?}", entry.file_name());
+        }
+        drop(journal);
     }
 
     #[test]

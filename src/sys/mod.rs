@@ -2,16 +2,23 @@
 //!
 //! The only rooms that may ask the clock, start a process, spawn a task or open a file; clippy holds this.
 
+pub mod apart;
 pub mod append;
+pub mod ask;
 pub mod blocks;
 pub mod clock;
+pub mod connect;
 pub mod files;
 pub mod http;
 pub mod journal;
+pub mod look;
 pub mod process;
+pub mod program;
 pub mod read;
+pub mod reader;
 pub mod records;
 pub mod secret;
 pub mod stream;
 pub mod systemd;
 pub mod tasks;
+pub mod users;

@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is the room that starts processes")]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -69,7 +70,7 @@ impl Exit {
         *self == Exit::Code(0)
     }
 
-    fn of(status: io::Result<ExitStatus>) -> Exit {
+    pub(super) fn of(status: io::Result<ExitStatus>) -> Exit {
         match status {
             Ok(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => Exit::Code(code),
@@ -240,24 +241,12 @@ impl Child {
     }
 
     fn leader_is_gone(&self) -> bool {
-        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(rustix::process::waitid(WaitId::Pid(self.group), how), Ok(None))
+        has_ended(self.group)
     }
 
     /// Takes what is in the pipe without waiting for those who still hold its other end.
     fn drain(&mut self) {
-        // A pipe holds at most this much (/proc/sys/fs/pipe-max-size); more can only be new.
-        let mut left = 1usize << 20;
-        let mut chunk = [0; 8192];
-        while left > 0 {
-            match self.pipe.try_read(&mut chunk) {
-                Ok(0) | Err(_) => return,
-                Ok(n) => {
-                    self.capture.take(&chunk[..n]);
-                    left = left.saturating_sub(n);
-                }
-            }
-        }
+        drain(&self.pipe, |bytes| self.capture.take(bytes));
     }
 }
 
@@ -271,6 +260,11 @@ impl Drop for Child {
 
 /// Takes the next bytes; false at the end of the output.
 async fn read_some(pipe: &pipe::Receiver, capture: &mut Capture) -> bool {
+    read_next(pipe, |bytes| capture.take(bytes)).await
+}
+
+/// Hands the next bytes of a pipe to `take`; false at its end.
+pub(super) async fn read_next(pipe: &pipe::Receiver, take: impl FnOnce(&[u8])) -> bool {
     if pipe.readable().await.is_err() {
         return false;
     }
@@ -278,15 +272,39 @@ async fn read_some(pipe: &pipe::Receiver, capture: &mut Capture) -> bool {
     match pipe.try_read(&mut chunk) {
         Ok(0) => false,
         Ok(n) => {
-            capture.take(&chunk[..n]);
+            take(&chunk[..n]);
             true
         }
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
+/// Takes what is in a pipe without waiting for those who still hold its other end.
+pub(super) fn drain(pipe: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
+    // A pipe holds at most this much (/proc/sys/fs/pipe-max-size); more can only be new.
+    let mut left = 1usize << 20;
+    let mut chunk = [0; 8192];
+    while left > 0 {
+        // Asks the kernel: the runtime may not have heard yet that there is something, and would say that there is not.
+        match rustix::io::read(pipe, &mut chunk) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(_) => return,
+            Ok(n) => {
+                take(&chunk[..n]);
+                left = left.saturating_sub(n);
+            }
+        }
+    }
+}
+
+/// Whether a child has ended; it stays in the table of processes until somebody waits for it.
+pub(super) fn has_ended(child: Pid) -> bool {
+    let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(rustix::process::waitid(WaitId::Pid(child), how), Ok(None))
+}
+
 /// Signals a group; that nobody is left in it is what was wanted.
-fn signal(group: Pid, signal: Signal) {
+pub(super) fn signal(group: Pid, signal: Signal) {
     if let Err(error) = rustix::process::kill_process_group(group, signal)
         && error != rustix::io::Errno::SRCH
     {
@@ -392,6 +410,23 @@ fn parse_stat(text: &str) -> Option<u64> {
     fields.get(19)?.parse().ok()
 }
 
+/// Where `program` is: itself where it is an absolute path, else in the first folder of [`PATH`] that has it.
+pub fn find(program: &str) -> Option<PathBuf> {
+    match program {
+        "" => None,
+        _ if program.starts_with('/') => Some(program.into()),
+        _ => PATH.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file()),
+    }
+}
+
+/// Why a program that is run for the configuration cannot be trusted, or found.
+pub fn program_problem(program: &str) -> Option<String> {
+    match find(program) {
+        Some(path) => files::others_can_write(&path),
+        None => Some(format!("it is in none of {PATH}")),
+    }
+}
+
 /// The id of this boot of the host: process ids of another boot mean nothing.
 ///
 /// # Errors
@@ -450,6 +485,19 @@ pub fn spawn_detached(
         .spawn()
         .map(Detached)
         .map_err(FileError::io("start", program))
+}
+
+/// Becomes another program, found in the fixed [`PATH`], with nothing of the environment but that and the variables called
+/// `kept`. Returns only when that failed.
+pub fn become_program(argv: &[OsString], kept: &[&str]) -> FileError {
+    use std::os::unix::process::CommandExt;
+    let program = argv.first().cloned().unwrap_or_default();
+    let mut places = PATH.split(':').map(|folder| Path::new(folder).join(&program));
+    let found = places.find(|path| path.is_file()).unwrap_or_else(|| program.into());
+    let kept = kept.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let mut command = std::process::Command::new(&found);
+    command.args(argv.iter().skip(1)).env_clear().env("PATH", PATH).envs(kept);
+    FileError::io("start", &found)(command.exec())
 }
 
 /// Makes this process the leader of a session of its own; one that leads a group already stays as it is.

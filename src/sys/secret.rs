@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{read, tasks};
+use super::reader::{Content, Reader};
 use crate::base::{Secret, SecretRef};
 
 /// The longest secret, in bytes: a token, a password, a private key.
@@ -18,6 +18,7 @@ type Env = dyn Fn(&str) -> Option<String> + Send + Sync;
 #[derive(Clone)]
 pub struct Secrets {
     env: Arc<Env>,
+    reader: Reader,
 }
 
 impl Secrets {
@@ -28,7 +29,20 @@ impl Secrets {
 
     /// Reads environment variables through `env`; files as ever.
     pub fn with_env(env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Secrets {
-        Secrets { env: Arc::new(env) }
+        Secrets { env: Arc::new(env), reader: Reader::of_process() }
+    }
+
+    /// Reads files through `reader`.
+    pub fn with_reader(self, reader: Reader) -> Secrets {
+        Secrets { reader, ..self }
+    }
+
+    /// The content of a file that belongs to a secret or stands beside one: a body, a certificate; of at most `most` bytes.
+    ///
+    /// # Errors
+    /// A fragment that goes on after the path.
+    pub async fn file(&self, path: &Path, most: usize) -> Content {
+        self.reader.read(path, most).await
     }
 
     /// The secret behind `place`, without one trailing line break.
@@ -38,9 +52,9 @@ impl Secrets {
     pub async fn read(&self, place: &SecretRef) -> Result<Secret, String> {
         let found = match place {
             SecretRef::Env(name) => (self.env)(name).ok_or_else(|| "is not set".to_string()),
-            SecretRef::File(path) => from_file(path).await,
+            SecretRef::File(path) => self.text(path).await,
             SecretRef::Credential(name) => match (self.env)("CREDENTIALS_DIRECTORY") {
-                Some(folder) => from_file(&Path::new(&folder).join(name)).await,
+                Some(folder) => self.text(&Path::new(&folder).join(name)).await,
                 None => Err("cannot be found: this process was given no credentials folder".into()),
             },
         };
@@ -51,30 +65,19 @@ impl Secrets {
             Err(why) => Err(format!("{place} {why}")),
         }
     }
+
+    async fn text(&self, path: &Path) -> Result<String, String> {
+        let bytes = self.file(path, MAX_SECRET).await?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| "is not UTF-8 text".to_string())?;
+        let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(text.to_string())
+    }
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secrets")
     }
-}
-
-/// Off the async workers: the file may lie on a mount that hangs.
-async fn from_file(path: &Path) -> Result<String, String> {
-    let path = path.to_path_buf();
-    tasks::blocking(move || {
-        let mut bytes = Vec::new();
-        read::into(&path, &mut bytes, MAX_SECRET).map_err(|e| format!("cannot be read: {e}"))?;
-        let mut text = String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_string())?;
-        if text.ends_with('\n') {
-            text.pop();
-            if text.ends_with('\r') {
-                text.pop();
-            }
-        }
-        Ok(text)
-    })
-    .await?
 }
 
 #[cfg(test)]
@@ -105,5 +108,22 @@ mod tests {
                 (got, wanted) => panic!("{place}: {:?} instead of {wanted:?}", got.map(|_| "a secret")),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_on_a_mount_that_hangs_is_said_and_not_read_again() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Mutex::new(wait);
+        let reader = Reader::with(move |_, _| {
+            assert!(wait.lock().unwrap().recv().is_err(), "it waits until it is let go");
+            Ok(Vec::new())
+        });
+        let secrets = Secrets::with_env(|_| None).with_reader(reader);
+        let place = SecretRef::parse("file:/mnt/token").unwrap();
+        for _ in 0..3 {
+            let why = secrets.read(&place).await.unwrap_err();
+            assert!(why.starts_with("file:/mnt/token is still being read, since "), "{why}");
+        }
+        drop(go);
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! `GET /api/status` the snapshot · `POST /api/command` a [`Command`] in, a [`Reply`] out · `POST /-/reload`.
 //! Who calls is known from the socket, never from the body: the command's `by` is overwritten with the caller's
-//! user name. Only root and the agent's own user may change what is deployed or rolled back.
+//! user name. Only root and the agent's own user may change what is deployed or rolled back; everybody who may talk to
+//! the agent may state a signal.
 
-use std::path::Path;
-
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,9 +14,13 @@ use axum::{Json, Router};
 use super::serve::Caller;
 use super::{Gate, bounded, not_yet};
 use crate::engine::command::{Command, Reply};
+use crate::engine::signals::Word;
+use crate::source::signal::MAX_JSON;
+use crate::sys::users;
 
-/// How much of `/etc/passwd` is read.
-const MAX_PASSWD: usize = 1 << 20;
+/// The longest body of a command: a posted result as a JSON text, each byte of which may take two, and what stands
+/// beside it.
+const MAX_COMMAND: usize = 2 * MAX_JSON + 32 * 1024;
 
 #[derive(Clone)]
 struct Control {
@@ -30,7 +33,7 @@ pub fn control_router(gate: Gate) -> Router {
     let control = Control { gate, agent: rustix::process::geteuid().as_raw() };
     let routes = Router::new()
         .route("/api/status", get(status))
-        .route("/api/command", post(command))
+        .route("/api/command", post(command).layer(DefaultBodyLimit::max(MAX_COMMAND)))
         .route("/-/reload", post(reload))
         .with_state(control);
     bounded(routes)
@@ -51,7 +54,7 @@ async fn command(
     if !may(&command, caller.uid, control.agent) {
         return Json(refusal(caller.uid, control.agent)).into_response();
     }
-    match control.gate.command(signed(command, user_name(caller.uid))).await {
+    match control.gate.command(signed(command, users::name(caller.uid))).await {
         Some(reply) => Json(reply).into_response(),
         None => not_yet(),
     }
@@ -75,7 +78,8 @@ fn is_trusted(uid: u32, agent: u32) -> bool {
 /// Whether this user may send this command.
 fn may(command: &Command, uid: u32, agent: u32) -> bool {
     match command {
-        Command::TestAlert { .. } => true,
+        // Who may talk to the agent at all: its user, root, the group of its socket.
+        Command::TestAlert { .. } | Command::Signal(_) => true,
         Command::DeployStart { .. }
         | Command::DeployComplete { .. }
         | Command::RollbackStart { .. }
@@ -86,9 +90,9 @@ fn may(command: &Command, uid: u32, agent: u32) -> bool {
 }
 
 fn refusal(uid: u32, agent: u32) -> Reply {
-    let who = if agent == 0 { "root".to_string() } else { format!("root or {}", user_name(agent)) };
+    let who = if agent == 0 { "root".to_string() } else { format!("root or {}", users::name(agent)) };
     Reply::refused(
-        format!("{} may not change deployments or rollbacks here", user_name(uid)),
+        format!("{} may not change deployments or rollbacks here", users::name(uid)),
         format!("ask {who}, or run the command with sudo"),
     )
 }
@@ -102,25 +106,10 @@ fn signed(mut command: Command, name: String) -> Command {
         | Command::RollbackApprove { by, .. }
         | Command::RollbackDeny { by, .. }
         | Command::RollbackStop { by, .. }
-        | Command::TestAlert { by, .. } => *by = name,
+        | Command::TestAlert { by, .. }
+        | Command::Signal(Word { by, .. }) => *by = name,
     }
     command
-}
-
-/// The name of a user, or `uid 1000` where the system knows none.
-pub fn user_name(uid: u32) -> String {
-    let mut text = Vec::new();
-    let known = crate::sys::read::into(Path::new("/etc/passwd"), &mut text, MAX_PASSWD).is_ok();
-    let name = known.then(|| name_of(&String::from_utf8_lossy(&text), uid)).flatten();
-    name.unwrap_or_else(|| format!("uid {uid}"))
-}
-
-/// The name of `uid` in the text of a passwd file.
-fn name_of(passwd: &str, uid: u32) -> Option<String> {
-    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let user = users.find(|fields| fields.get(2).and_then(|id| id.parse().ok()) == Some(uid))?;
-    let name: String = user[0].chars().filter(|c| !c.is_control()).take(64).collect();
-    (!name.is_empty()).then_some(name)
 }
 
 #[cfg(test)]
@@ -155,14 +144,6 @@ mod tests {
         assert_eq!(help.unwrap(), "ask root, or run the command with sudo");
     }
 
-    #[test]
-    fn a_user_is_named_by_the_passwd_file() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nbroken\n:x:7:\nanna:x:1000:1000::/home/anna:/bin/sh\n";
-        for (uid, name) in [(0, Some("root")), (1000, Some("anna")), (7, None), (5, None)] {
-            assert_eq!(name_of(passwd, uid).as_deref(), name, "{uid}");
-        }
-    }
-
     #[tokio::test]
     async fn a_command_arrives_with_the_callers_own_name() {
         crate::sys::http::install_crypto_provider();
@@ -187,7 +168,7 @@ mod tests {
         };
         assert_eq!(snapshot, samples::quiet());
         let claims = Command::DeployComplete { by: "somebody else".into() };
-        let me = user_name(rustix::process::geteuid().as_raw());
+        let me = users::name(rustix::process::geteuid().as_raw());
         let expected = Reply::done(format!("DeployComplete {{ by: {me:?} }}"));
         assert_eq!(client.command(&claims).await.unwrap(), expected);
         assert_eq!(client.reload().await.unwrap(), Err("line 3 is wrong".to_string()));

@@ -32,6 +32,7 @@ pub fn quiet() -> Snapshot {
         remotes: Vec::new(),
         rules: ["errors", "host-disk", "queue-depth", "latency"].map(rule).to_vec(),
         incidents: Vec::new(),
+        signals: Vec::new(),
         deployment: Some(DeploymentView {
             version: "2.1.0".into(),
             previous: Some("2.0.3".into()),

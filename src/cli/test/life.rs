@@ -186,7 +186,7 @@ fn looks(config: &Config, test: &Test) -> Vec<Batch> {
 
 /// The rules as they are; nobody hears of them, and nothing is rolled back.
 fn engine_config(config: &Config, sources: Vec<SourceRef>) -> engine::Config {
-    let info = |source: SourceRef| SourceInfo { source, external: false, names: vec!["up", "probe_success"] };
+    let info = |source: SourceRef| SourceInfo::own(source, vec!["up", "probe_success"]);
     let budget = &config.rollback.budget;
     engine::Config {
         app: config.app.name.clone(),
@@ -212,6 +212,7 @@ fn engine_config(config: &Config, sources: Vec<SourceRef>) -> engine::Config {
         watch: config.watch.clone(),
         look_back: config.store.look_back,
         limits: Limits { max_series: config.store.max_series as usize, ..Limits::default() },
+        signals: Vec::new(),
         on_disk: false,
         evidence: String::new(),
     }
