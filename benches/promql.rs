@@ -152,6 +152,8 @@ fn target_of(target: usize) -> Batch {
     let instance = format!("h{target}:9100");
     let mut batch = Batch {
         checkpoint: None,
+        holds: false,
+        exhibits: Vec::new(),
         source: SourceRef::new("prometheus", "app"),
         instance: instance.clone(),
         at: Timestamp(0),

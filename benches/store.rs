@@ -191,6 +191,8 @@ fn target(i: usize) -> Batch {
         outcome: Outcome::Good,
         samples,
         checkpoint: None,
+        holds: false,
+        exhibits: Vec::new(),
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! A row may say `fails` (the look fails for this reason), `expect` (this expectation is 1, then 0), `sample` (this
 //! series has these two values), `rule` with `level` (the engine raises this rule, from looks at the world in virtual
-//! time). Everything goes through the sources that the agent makes of the configuration.
+//! time), `calm` (rules that the engine must not raise meanwhile), `deployed` (a deployment goes live). Everything goes
+//! through the sources that the agent makes of the configuration.
 
 mod world;
 
@@ -18,10 +19,12 @@ use std::path::PathBuf;
 use backstop::agent::wire;
 use backstop::base::{Batch, Level, Outcome, Span, Timestamp};
 use backstop::config::{self, Config, Options, SourceConfig};
+use backstop::engine::command::{Command, Reply};
 use backstop::engine::{self, Engine, Event, Input, State};
 use backstop::promql;
 use backstop::rule::Change;
 use backstop::source::Source;
+use backstop::source::log::{self, Teller};
 use backstop::source::signal::{self, Look, Posted, Signal, Stands};
 use serde::Deserialize;
 
@@ -89,8 +92,19 @@ struct Row {
     /// Within how many minutes the rule must be raised.
     #[serde(default = "thirty")]
     within: i64,
+    /// How many minutes the world must be bad before the rule may be raised.
+    #[serde(default)]
+    earliest: i64,
+    /// What must not be raised in the bad world, in all of `within`: `rule critical`, `rule due`.
+    #[serde(default)]
+    calm: Vec<String>,
+    /// How many minutes before the world is bad a deployment goes live.
+    deployed: Option<i64>,
     /// What is not there yet: the row is left out, loudly.
     needs: Option<String>,
+    /// Its logs are looked for where they are, not told by the world.
+    #[serde(default)]
+    finds_logs: bool,
     /// The bad world comes and goes, look by look.
     #[serde(default)]
     flaps: bool,
@@ -126,12 +140,37 @@ impl Deployment {
 /// What looks: a source, or a signal, which is told.
 enum Eye {
     Source(Box<Source>),
-    Signal { signal: Box<Signal>, told: u64 },
+    Signal {
+        signal: Box<Signal>,
+        told: u64,
+    },
+    /// A service of a log, whose lines the world says.
+    Log {
+        name: String,
+        teller: Box<Teller>,
+        read: bool,
+    },
 }
 
 impl Eye {
-    /// All that the agent makes of a table.
-    fn all(config: &Config, name: &str) -> Vec<Eye> {
+    /// All that the agent makes of a table; of a log for each service that `worlds` speak of: `log.NAME`, or
+    /// `log.NAME SERVICE`. A log that they do not speak of is looked for.
+    fn all(config: &Config, name: &str, worlds: [&World; 2]) -> Vec<Eye> {
+        let log = config.sources.iter().find_map(|source| match source {
+            SourceConfig::Log(config) if config.common.reference.to_string() == name => Some(config),
+            _ => None,
+        });
+        let spoken = worlds.into_iter().flat_map(|world| world.log.keys().chain(world.once.keys()));
+        let names: BTreeSet<&String> = spoken.filter(|spoken| spoken.split(' ').next() == Some(name)).collect();
+        if let Some(config) = log.filter(|_| !names.is_empty()) {
+            let eye = |name: &String| {
+                let service = name.split_once(' ').map(|(_, service)| service);
+                let instance = service.map_or_else(|| config.from.written(), |service| format!("project/{service}"));
+                let teller = Box::new(Teller::new(config, &instance, service, now()));
+                Eye::Log { name: name.clone(), teller, read: false }
+            };
+            return names.into_iter().map(eye).collect();
+        }
         let signal = config.sources.iter().find_map(|source| match source {
             SourceConfig::Signal(config) if config.common.reference.to_string() == name => {
                 Some(Eye::Signal { signal: Box::new(Signal::new(config.clone())), told: 0 })
@@ -150,6 +189,7 @@ impl Eye {
         match self {
             Eye::Source(source) => format!("{} {}", source.reference(), source.instance()),
             Eye::Signal { signal, .. } => format!("signal.{}", signal.name()),
+            Eye::Log { name, .. } => name.clone(),
         }
     }
 
@@ -157,12 +197,27 @@ impl Eye {
         match self {
             Eye::Source(source) => source.interval(),
             Eye::Signal { .. } => signal::REPEAT,
+            Eye::Log { .. } => log::config::REPEAT,
+        }
+    }
+
+    /// What a world says once is said again.
+    fn world_changes(&mut self) {
+        if let Eye::Log { read, .. } = self {
+            *read = false;
         }
     }
 
     async fn look(&mut self, at: Timestamp, world: &World) -> Batch {
         match self {
             Eye::Source(source) => source.collect(at).await,
+            Eye::Log { name, teller, read } => {
+                let once = world.once.get(name).filter(|_| !std::mem::replace(read, true));
+                for line in world.log.get(name).into_iter().chain(once).flatten() {
+                    teller.read("x", format!("{line}\n").as_bytes(), at);
+                }
+                teller.batch(at)
+            }
             Eye::Signal { signal, told } => {
                 let said = world.signal.get(signal.name()).cloned().unwrap_or_default();
                 let stands = match (said.set || said.count > 0, said.rejected) {
@@ -232,9 +287,11 @@ impl Trial {
     }
 
     /// New sources of a row, in its order.
-    fn eyes(&self, row: &Row) -> Vec<Eye> {
+    fn eyes(&self, row: &Row, worlds: [&World; 2]) -> Vec<Eye> {
+        let nothing = World::default();
+        let worlds = if row.finds_logs { [&nothing; 2] } else { worlds };
         let all = |name: &String| {
-            let eyes = Eye::all(&self.config, name);
+            let eyes = Eye::all(&self.config, name, worlds);
             assert!(!eyes.is_empty(), "{}: there is no {name}", row.line);
             eyes
         };
@@ -246,7 +303,7 @@ impl Trial {
         self.stage.begin();
         self.stage.show(world);
         let mut batches = Vec::new();
-        for eye in &mut self.eyes(row) {
+        for eye in &mut self.eyes(row, [world, world]) {
             let mut batch = eye.look(now(), world).await;
             world.figures(&mut batch, &mut BTreeMap::new());
             batches.push(batch);
@@ -256,30 +313,44 @@ impl Trial {
 
     /// Looks at the good world and then at the bad one in virtual time, until the rule is raised.
     async fn watch(&mut self, row: &Row, rule: &str, good: &World, bad: &World) -> Result<(), String> {
-        let mut sources = self.eyes(row);
-        let mut time = Virtual::new(engine_config(&self.config, rule)?);
+        let mut sources = self.eyes(row, [good, bad]);
+        let mut rules = vec![rule];
+        rules.extend(row.calm.iter().filter_map(|calm| calm.split(' ').next()));
+        let mut time = Virtual::new(engine_config(&self.config, &rules)?);
         self.stage.begin();
         self.stage.show(good);
         let begin = time.begin + Span::mins(row.warm);
+        if let Some(before) = row.deployed {
+            let live = begin - Span::mins(before);
+            time.pass(&mut sources, good, live, None).await;
+            time.deploy(live);
+        }
         time.pass(&mut sources, good, begin, None).await;
-        if let Some(raised) = time.raised.first() {
+        if let Some((raised, _)) = time.raised.first() {
             return Err(format!("in the good world: {raised}\n{}", time.told(rule)));
         }
         self.stage.show(bad);
+        sources.iter_mut().for_each(Eye::world_changes);
         let wanted = format!("{rule} {}", row.level.as_deref().unwrap_or("critical"));
         let end = begin + Span::mins(row.within);
+        // What must stay calm must do so to the end.
+        let until = Some(&wanted).filter(|_| row.calm.is_empty());
         if row.flaps {
             for look in 1..=row.within * 4 {
                 let world = if look % 2 == 0 { good } else { bad };
                 self.stage.show(world);
-                time.pass(&mut sources, world, (begin + FLAP.times(look)).min(end), Some(&wanted)).await;
+                time.pass(&mut sources, world, (begin + FLAP.times(look)).min(end), until).await;
             }
         } else {
-            time.pass(&mut sources, bad, end, Some(&wanted)).await;
+            time.pass(&mut sources, bad, end, until).await;
         }
-        match time.raised.contains(&wanted) {
-            true => Ok(()),
-            false => Err(format!("`{wanted}` within {} m, but {:?}\n{}", row.within, time.raised, time.told(rule))),
+        if let Some(raised) = row.calm.iter().find(|calm| time.raised(calm).is_some()) {
+            return Err(format!("`{raised}` is raised, which must stay calm\n{}", time.told(rule)));
+        }
+        match time.raised(&wanted) {
+            Some(at) if at >= begin + Span::mins(row.earliest) => Ok(()),
+            Some(at) => Err(format!("`{wanted}` after {} already\n{}", at - begin, time.told(rule))),
+            None => Err(format!("`{wanted}` within {} m, but {:?}\n{}", row.within, time.raised, time.told(rule))),
         }
     }
 }
@@ -327,8 +398,8 @@ struct Virtual {
     now: Timestamp,
     next: BTreeMap<String, Timestamp>,
     totals: BTreeMap<String, f64>,
-    /// `rule critical`, `rule due`: what was raised, in order.
-    raised: Vec<String>,
+    /// `rule critical`, `rule due`: what was raised, in order, and when.
+    raised: Vec<(String, Timestamp)>,
 }
 
 impl Virtual {
@@ -347,7 +418,7 @@ impl Virtual {
             let next = |eye: &Eye| self.next.get(&eye.name()).copied().unwrap_or(self.begin);
             let Some(eye) = eyes.iter_mut().min_by_key(|eye| next(eye)) else { return };
             let at = next(eye);
-            if at >= to || wanted.is_some_and(|wanted| self.raised.contains(wanted)) {
+            if at >= to || wanted.is_some_and(|wanted| self.raised(wanted).is_some()) {
                 return;
             }
             self.next.insert(eye.name(), at + eye.interval());
@@ -356,6 +427,27 @@ impl Virtual {
             self.tick_until(at);
             self.put(Input::Batch(batch));
         }
+    }
+
+    /// A new version is live at `at`, as `backstop deploy start --live` says it.
+    fn deploy(&mut self, at: Timestamp) {
+        self.tick_until(at);
+        self.put(Input::Command {
+            ticket: 1,
+            command: Command::DeployStart {
+                version: "2".into(),
+                previous: Some("1".into()),
+                plan: None,
+                live: true,
+                force: false,
+                by: "anna".into(),
+            },
+        });
+    }
+
+    /// When this was raised first.
+    fn raised(&self, wanted: &str) -> Option<Timestamp> {
+        self.raised.iter().find(|(raised, _)| raised == wanted).map(|(_, at)| *at)
     }
 
     fn tick_until(&mut self, to: Timestamp) {
@@ -372,8 +464,13 @@ impl Virtual {
 
     fn put(&mut self, input: Input) {
         for effect in self.engine.step(self.now, input) {
-            let engine::Effect::Journal(events) = effect else { continue };
-            self.raised.extend(events.iter().filter_map(raised));
+            match effect {
+                engine::Effect::Journal(events) => {
+                    self.raised.extend(events.iter().filter_map(raised).map(|raised| (raised, self.now)));
+                }
+                engine::Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done { .. }), "{reply:?}"),
+                _ => {}
+            }
         }
     }
 
@@ -400,14 +497,17 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap())
 }
 
-/// The engine as the agent makes it, with one rule and nobody to tell.
-fn engine_config(config: &Config, rule: &str) -> Result<engine::Config, String> {
+/// The engine as the agent makes it, with some of its rules and nobody to tell.
+fn engine_config(config: &Config, rules: &[&str]) -> Result<engine::Config, String> {
     let mut made = wire::engine_config(config, "web-1", &wire::sources(config));
     made.signals.clear();
-    made.rules.retain(|r| r.name == rule);
+    made.rules.retain(|r| rules.contains(&r.name.as_str()));
     made.channels.clear();
     made.on_disk = false;
-    if made.rules.is_empty() { Err(format!("there is no rule {rule}")) } else { Ok(made) }
+    match rules.iter().find(|wanted| made.rules.iter().all(|r| r.name != **wanted)) {
+        Some(missing) => Err(format!("there is no rule {missing}")),
+        None => Ok(made),
+    }
 }
 
 fn load(path: PathBuf, sets: Vec<(String, String)>) -> Config {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use backstop::base::{Batch, Failure, Id, Labels, Level, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit};
+use backstop::base::{
+    Batch, Exhibit, Failure, Id, Labels, Level, Line, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit,
+};
 use backstop::engine::command::{Command, Reply};
 use backstop::engine::{Config, Effect, Engine, Event, Input, Kept, Reach, SourceInfo, State, Writer};
 use backstop::notify::outbox::{Receipt, Sent};
+use backstop::notify::story::Story;
 use backstop::notify::subscription::Subscription;
 use backstop::promql;
 use backstop::rollback::machine::{self, ExecutionEnd, Mode, Outcome as RunOutcome, StepSeen};
@@ -117,12 +120,47 @@ impl World {
         };
         let batch = Batch {
             checkpoint: None,
+            holds: false,
+            exhibits: Vec::new(),
             source: SourceRef::new("prometheus", source),
             instance: "a:1".into(),
             at,
             interval: INTERVAL,
             outcome,
             samples: all,
+        };
+        self.put(Input::Batch(batch));
+    }
+
+    /// A log was read `at`: how many of its lines matched `oom` since ever, and the last of them.
+    fn read(&mut self, at: Timestamp, matched: f64, lines: &[&str]) {
+        self.pass_until(at);
+        let own = [("job", "app"), ("instance", "app.log"), ("source", "log")];
+        let sample = |name: &str, more: &[(&str, &str)], value: f64| {
+            let labels = own.into_iter().chain([("__name__", name)]).chain(more.iter().copied());
+            Sample { labels: Labels::new(labels), value, at: None }
+        };
+        let exhibit = |text: &&str| Exhibit {
+            at,
+            place: "shop/api".into(),
+            service: None,
+            level: "error".into(),
+            patterns: vec!["oom".into()],
+            text: text.to_string(),
+        };
+        let batch = Batch {
+            source: SourceRef::new("log", "app"),
+            instance: "app.log".into(),
+            at,
+            interval: INTERVAL,
+            outcome: Outcome::Good,
+            samples: vec![
+                sample("probe_success", &[], 1.0),
+                sample("log_matches_total", &[("pattern", "oom")], matched),
+            ],
+            checkpoint: None,
+            holds: false,
+            exhibits: lines.iter().map(exhibit).collect(),
         };
         self.put(Input::Batch(batch));
     }
@@ -689,6 +727,94 @@ fn removing_a_rule_ends_its_alerts_as_gone() {
     world.put(Input::Reload(Box::new(config(vec![latency()], Mode::Observe))));
     let gone = world.events.iter().any(|e| matches!(e, Event::Rule(Change::Level(t)) if t.gone && t.rule == "errors"));
     assert!(gone && world.engine.state().alerts.is_empty());
+}
+
+/// Any line about missing memory is critical, and a criterion after 1 min; the log is one of the sources.
+fn about_lines() -> Config {
+    let mut rule = rule("oom", expression(r#"increase(log_matches_total{pattern="oom"}[2m])"#), Unit::Count);
+    rule.critical = Some(above("0", Span::ZERO));
+    rule.rollback = when_critical(Span::mins(1));
+    let mut config = config(vec![rule], Mode::Ask);
+    config.sources.push(SourceInfo::own(SourceRef::new("log", "app"), vec!["log_matches_total"]));
+    config
+}
+
+/// The words of the lines that each notice of an alert or a question shows, with how many are like them.
+fn told_lines(world: &World) -> Vec<(String, Vec<String>)> {
+    let words = |lines: &[Line]| {
+        lines.iter().map(|l| format!("{} ({})", l.words(), l.counted().unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let told = |effect: &Effect| {
+        let Effect::Deliver(sending) = effect else { return None };
+        match &sending.delivery.notice.story {
+            Story::Alert { because, .. } => Some(("alert".to_string(), words(&because.lines))),
+            Story::RollbackAsked { because, .. } => Some(("question".into(), words(&because.lines))),
+            Story::Resolved { now, .. } => Some(("end".into(), words(&now.as_ref()?.lines))),
+            _ => None,
+        }
+    };
+    world.effects.iter().filter_map(told).collect()
+}
+
+#[test]
+fn an_alert_about_lines_shows_them_and_so_does_what_follows_from_it() {
+    let mut world = World::new(about_lines());
+    world.deploy("2.0", "1.0");
+    let at = |n: i64| BEGIN + Span(INTERVAL.0 * n);
+    (1..=4).for_each(|n| world.read(at(n), 0.0, &[]));
+    world.read(at(5), 41.0, &["worker 17: out of memory", "worker 3: out of memory", "the cache is gone"]);
+    let first = ["shop/api ERROR the cache is gone (41 like it in 2 min)", "shop/api ERROR worker 3: out of memory ()"];
+    assert_eq!(world.levels(), ["oom ok->CRITICAL"]);
+    assert_eq!(told_lines(&world), [("alert".to_string(), first.map(String::from).to_vec())]);
+    let shown = |world: &World| world.engine.snapshot(world.now).rules[0].alerts[0].because.clone().unwrap().lines;
+    assert_eq!(shown(&world).len(), 2);
+
+    // The criterion shows what came until it was due, right before the last read; a restart keeps what was decided, not
+    // the lines themselves.
+    (6..=9).for_each(|n| world.read(at(n), 41.0 + n as f64, &["out of memory again"]));
+    let question = told_lines(&world).pop().unwrap();
+    assert_eq!(question.0, "question");
+    assert_eq!(question.1[0], "shop/api ERROR out of memory again (49 like it in 2 min)");
+    assert_eq!(question.1.len(), 3);
+
+    assert!(matches!(
+        world.command(Command::RollbackApprove { run: None, by: "anna".into(), reason: None }),
+        Reply::Done { .. }
+    ));
+    let evidence =
+        world.effects.iter().find_map(|e| if let Effect::Evidence { content, .. } = e { Some(content) } else { None });
+    let evidence: serde_json::Value = serde_json::from_str(evidence.unwrap()).unwrap();
+    assert_eq!(evidence["lines"].as_array().unwrap().len(), 7);
+    assert_eq!(evidence["lines"][0]["text"], "worker 17: out of memory");
+    assert_eq!(evidence["lines"][0]["source"], "log.app");
+
+    world.restart();
+    assert_eq!(shown(&world).len(), 3);
+
+    // All is well again: nothing is shown beside it.
+    (10..=30).for_each(|n| world.read(at(n), 50.0, &[]));
+    assert_eq!(world.levels().last().unwrap(), "oom CRITICAL->ok");
+    assert_eq!(told_lines(&world).pop(), Some(("end".into(), vec![])));
+    assert_eq!(shown(&world), []);
+}
+
+#[test]
+fn lines_outlive_a_reload_unless_their_source_is_gone() {
+    for (keeps, wanted) in [(true, 1), (false, 0)] {
+        let mut world = World::new(about_lines());
+        let at = |n: i64| BEGIN + Span(INTERVAL.0 * n);
+        (1..=4).for_each(|n| world.read(at(n), 0.0, &[]));
+        // Nothing is judged yet: the counter did not move.
+        world.read(at(5), 0.0, &["out of memory"]);
+        let mut config = about_lines();
+        config.sources.retain(|info| keeps || info.source.kind != "log");
+        world.put(Input::Reload(Box::new(config)));
+        world.put(Input::Reload(Box::new(about_lines())));
+        world.read(at(6), 0.0, &[]);
+        world.read(at(7), 1.0, &[]);
+        assert_eq!(world.levels(), ["oom ok->CRITICAL"]);
+        assert_eq!(told_lines(&world)[0].1.len(), wanted, "{keeps}");
+    }
 }
 
 #[test]

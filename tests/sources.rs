@@ -16,6 +16,7 @@ use backstop::config::{self, Config, Loaded, Options, SourceConfig};
 use backstop::source::Source;
 use backstop::sys::clock::{Clock, Stopwatch};
 
+use crate::support::port::Port;
 use crate::support::{self, Scratch};
 
 /// What no output may ever hold.
@@ -37,7 +38,7 @@ struct Kind {
 }
 
 /// `{base}` a server, `{closed}` a port without one, `{mute}` a port that never says a word, `{dir}` a folder.
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind {
         kind: "http",
         good: "[http.x]\nurl = '{base}/health'\nexpect = ['json status == \"ok\"']\nvalues = { queue = 'json queue' }",
@@ -78,6 +79,15 @@ const KINDS: [Kind; 6] = [
         foreign: false,
     },
     Kind {
+        kind: "log",
+        good: "[log.x]\nfile = '{dir}/secret'\npatterns = { oom = 'out of memory' }\nvalues = { queue = 'queue ([0-9]+)' }",
+        bad: Some(("[log.x]\nfile = '{dir}/none.log'", "missing")),
+        // A log waits for lines as long as none are written; what asks others is held beside it.
+        hangs: None,
+        secret: None,
+        foreign: false,
+    },
+    Kind {
         kind: "command",
         good: "[command.x]\nrun = ['/bin/echo', 'queue 7']\nvalues = { queue = 'number queue' }",
         bad: Some(("[command.x]\nrun = ['/bin/false']", "exit")),
@@ -96,7 +106,7 @@ const SIGNAL: Kind = Kind { kind: "signal", good: "[signal.x]", bad: None, hangs
 struct World {
     folder: Scratch,
     server: String,
-    closed: String,
+    closed: Port,
     mute: TcpListener,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -108,7 +118,7 @@ impl World {
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap().to_string();
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let closed = Port::closed();
         // A listener that nobody accepts from: connections stand, and no byte ever comes.
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -129,7 +139,7 @@ impl World {
         let text = table
             .replace("{base}", &format!("http://{}", self.server))
             .replace("{addr}", &self.server)
-            .replace("{closed}", &self.closed)
+            .replace("{closed}", &self.closed.address().to_string())
             .replace("{mute}", &self.mute.local_addr().unwrap().to_string())
             .replace("{dir}", &self.folder.path().display().to_string());
         let path = self.folder.path().join("backstop.toml");

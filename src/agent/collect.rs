@@ -2,7 +2,8 @@
 //!
 //! A source looks once an interval. When a target that was fine fails, it is looked at again at once, twice: a
 //! connection that was dropped by chance and a service that died are told apart within half a second, and nothing
-//! is spent while all is well. A source that looks only when it is asked sleeps until then.
+//! is spent while all is well. A source that looks only when it is asked sleeps until then; one that is told sleeps until
+//! there is something to tell, and goes on where an earlier process, or the configuration before, stopped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::version::Version;
-use crate::base::{Outcome, SourceRef, Span, Timestamp};
+use crate::base::{Batch, Failure, Outcome, SourceRef, Span, Timestamp};
 use crate::engine::Input;
 use crate::source::Source;
 use crate::sys::clock::Clock;
@@ -23,6 +24,9 @@ const CONFIRM_AFTER: Span = Span::millis(200);
 /// How often a first failure is confirmed at most.
 const CONFIRMATIONS: u32 = 2;
 
+/// Where each target's source goes on: the checkpoint of the last batch that the loop took.
+pub(super) type Positions = BTreeMap<(SourceRef, String), Arc<[u8]>>;
+
 /// The tasks that look, and the bells of those that wait to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Collectors {
@@ -32,15 +36,23 @@ pub(super) struct Collectors {
 }
 
 impl Collectors {
-    /// Starts a task for each source, and one for the running version.
+    /// Starts a task for each source, which goes on at its position, and one for the running version.
     pub(super) fn start(
         sources: Vec<Source>,
         version: Option<Version>,
         clock: &Arc<Clock>,
         inputs: &mpsc::Sender<Input>,
+        positions: &Positions,
     ) -> Collectors {
         let mut collectors = Collectors::default();
-        for source in sources {
+        for mut source in sources {
+            if source.is_told() {
+                let own = positions.iter().filter(|((of, _), _)| *of == source.reference());
+                source.resume(&own.map(|((_, instance), bytes)| (instance.as_str(), &**bytes)).collect());
+                let task = Task { clock: clock.clone(), inputs: inputs.clone(), stop: collectors.tasks.stop_signal() };
+                collectors.tasks.spawn("source", task.listen(source));
+                continue;
+            }
             let bell = Arc::new(Notify::new());
             collectors.bells.entry(source.reference()).or_default().push(bell.clone());
             let task = Task { clock: clock.clone(), inputs: inputs.clone(), stop: collectors.tasks.stop_signal() };
@@ -99,6 +111,22 @@ impl Task {
         }
     }
 
+    /// Passes on what a source tells.
+    async fn listen(self, mut source: Source) {
+        let mut farewell = Farewell { stop: self.stop.clone(), inputs: self.inputs.clone(), last: BTreeMap::new() };
+        loop {
+            let work = async {
+                let batch = source.next(&self.clock).await;
+                farewell.note(&batch);
+                self.inputs.send(Input::Batch(batch)).await
+            };
+            let sent = tokio::select! { () = self.stop.cancelled() => return, sent = work => sent };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn read(self, version: Version) {
         let mut at = self.clock.now();
         loop {
@@ -111,6 +139,40 @@ impl Task {
                 return;
             }
             at = next_look(at, version.interval, self.clock.now());
+        }
+    }
+}
+
+/// Says of the targets of a source that is told that nobody listens any more, when its task ends by itself: what they
+/// gave last would hold for ever.
+struct Farewell {
+    stop: CancellationToken,
+    inputs: mpsc::Sender<Input>,
+    /// The last batch of each target, as one that failed.
+    last: BTreeMap<String, Batch>,
+}
+
+impl Farewell {
+    fn note(&mut self, batch: &Batch) {
+        self.last.entry(batch.instance.clone()).or_insert_with(|| Batch {
+            outcome: Outcome::Failed(Failure::new("error", "its task ended; this is a bug in backstop")),
+            samples: Vec::new(),
+            checkpoint: None,
+            exhibits: Vec::new(),
+            ..batch.clone()
+        });
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        for (instance, batch) in std::mem::take(&mut self.last) {
+            if self.inputs.try_send(Input::Batch(batch)).is_err() {
+                tracing::error!(%instance, "A source ended by itself, and the loop could not be told.");
+            }
         }
     }
 }

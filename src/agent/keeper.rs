@@ -4,16 +4,16 @@
 //! written and a power cut a second later; old samples on demand. The loop never waits for it: while the disk cannot
 //! keep up, samples are not kept, counted and said. They are the first to be given up, and the journal the last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::base::{Span, Timestamp, chain};
+use crate::base::{SourceRef, Span, Timestamp, chain};
 use crate::engine::{Engine, Input, Kept, Reach, Writer};
-use crate::store::archive::{self, Archive, Entry, Options, Origin, ReadLimits, Recent};
+use crate::store::archive::{self, Archive, Checkpoints, Entry, Options, Origin, ReadLimits, Recent};
 use crate::store::{Store, Stretch};
 use crate::sys::clock::Clock;
 use crate::sys::tasks;
@@ -57,15 +57,22 @@ enum Message {
     Keep(Box<Kept>),
     ClockStepped(Span),
     Options(Options),
+    /// Only these sources exist from now on.
+    Sources(BTreeSet<SourceRef>),
 }
 
 impl Keeper {
-    /// Opens the archive in `folder`, and puts what it holds of the last hours into `engine`. Damage is said in the log,
-    /// and stops nothing.
+    /// Opens the archive in `folder`, puts what it holds of the last hours into `engine`, and says where each source goes on.
+    /// Damage is said in the log, and stops nothing.
     ///
     /// # Errors
     /// When the folder cannot be used, or the thread cannot be started.
-    pub fn open(folder: &Path, options: Options, clock: Arc<Clock>, engine: &mut Engine) -> Result<Keeper, String> {
+    pub fn open(
+        folder: &Path,
+        options: Options,
+        clock: Arc<Clock>,
+        engine: &mut Engine,
+    ) -> Result<(Keeper, Checkpoints), String> {
         let now = clock.now();
         let (archive, recovered) = Archive::open(folder, options, now).map_err(|e| chain(&e))?;
         if let Some(torn) = &recovered.torn {
@@ -96,7 +103,8 @@ impl Keeper {
         })
         .map_err(|e| format!("cannot start the thread that keeps samples: {e}"))?;
         let owed = Mutex::new(Span::ZERO);
-        Ok(Keeper { to: Some(to), thread: Some(thread), status, waiting, owed, folder: folder.to_owned() })
+        let keeper = Keeper { to: Some(to), thread: Some(thread), status, waiting, owed, folder: folder.to_owned() };
+        Ok((keeper, recovered.checkpoints))
     }
 
     /// Has samples kept.
@@ -132,6 +140,15 @@ impl Keeper {
     pub fn set_options(&self, options: Options) {
         if !self.send(Message::Options(options)) {
             tracing::warn!("The new limits of samples on disk hold from the next reload on: the disk is too slow now.");
+        }
+    }
+
+    /// Which sources there are: where the others would go on is forgotten.
+    pub fn set_sources(&self, sources: BTreeSet<SourceRef>) {
+        if !self.send(Message::Sources(sources)) {
+            tracing::debug!(
+                "Where removed sources would go on is forgotten at the next reload: the disk is too slow now."
+            );
         }
     }
 
@@ -279,6 +296,10 @@ impl Worker {
             }
             Message::Options(options) => {
                 self.archive.set_options(*options);
+                return;
+            }
+            Message::Sources(sources) => {
+                self.archive.keep_checkpoints(|source, _| sources.contains(source));
                 return;
             }
         };

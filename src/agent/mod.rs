@@ -182,20 +182,22 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let program = std::env::current_exe().map_err(|e| StartError::System(format!("where this program is: {e}")))?;
     let now = clock.now();
     let mut engine = Engine::new(built.engine, state, now, seed());
-    let keeper = match Keeper::open(&folder.join("samples"), built.archive, clock.clone(), &mut engine) {
-        Ok(keeper) => Some(keeper),
+    let opened = Keeper::open(&folder.join("samples"), built.archive, clock.clone(), &mut engine);
+    let (keeper, checkpoints) = match opened {
+        Ok((keeper, checkpoints)) => (Some(keeper), checkpoints),
         Err(why) => {
             tracing::error!(%why, "Samples are not kept on disk, so a restart forgets them. Judging goes on.");
             engine.set_on_disk(false);
-            None
+            (None, BTreeMap::new())
         }
     };
+    let positions = checkpoints.into_iter().map(|(target, bytes)| (target, bytes.into())).collect();
     let config = built.name.clone();
     let mut running_sources = built.sources;
     if options.without_sources {
         running_sources.clear();
     }
-    let collectors = collect::Collectors::start(running_sources, built.version, &clock, &inputs);
+    let collectors = collect::Collectors::start(running_sources, built.version, &clock, &inputs, &positions);
     let reload_options = Options { state: Some(folder.clone()), ..options };
     let shell = shell::Shell {
         engine,
@@ -211,6 +213,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         inputs: (inputs, taken),
         requests: asked,
         collectors,
+        positions,
         senders: Tasks::new(),
         tickets: BTreeMap::new(),
         next_ticket: 0,

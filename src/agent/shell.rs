@@ -4,25 +4,26 @@
 //! an input over a bounded channel; when that is full, who sends waits, and nothing is lost. The watchdog is fed
 //! by the turning of this loop and by nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::collect::Collectors;
+use super::collect::{Collectors, Positions};
 use super::executions::Executions;
 use super::keeper::{self, Keeper};
 use super::remotes::Remotes;
 use super::scribe::Scribe;
 use super::wire::{self, Built};
-use crate::base::{Span, Timestamp};
+use crate::base::{SourceRef, Span, Timestamp};
 use crate::engine::command::Reply;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Effect, Engine, Event, Input, Kept, Reach};
 use crate::notify::outbox::{Receipt, Sending};
 use crate::notify::{Channel, Context};
+use crate::source::Source;
 use crate::sys::clock::Clock;
 use crate::sys::systemd;
 use crate::sys::tasks::{self, Tasks};
@@ -59,6 +60,8 @@ pub(super) struct Shell {
     pub(super) inputs: (mpsc::Sender<Input>, mpsc::Receiver<Input>),
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) collectors: Collectors,
+    /// Where sources go on after a reload.
+    pub(super) positions: Positions,
     pub(super) senders: Tasks,
     pub(super) tickets: BTreeMap<u64, oneshot::Sender<Reply>>,
     pub(super) next_ticket: u64,
@@ -156,6 +159,7 @@ impl Shell {
             }
             other => other,
         };
+        self.note_position(&input);
         let mut effects = self.engine.step(now, input);
         // Degradation and its end are steps of their own, with messages of their own; they do not nest deeper.
         for _ in 0..2 {
@@ -167,6 +171,14 @@ impl Shell {
             let why = self.scribe.trouble().unwrap_or("unknown").to_string();
             tracing::error!(%why, "The journal cannot be written; no rollback is begun until it can.");
             effects = self.engine.step(now, Input::Degraded(Some(why)));
+        }
+    }
+
+    fn note_position(&mut self, input: &Input) {
+        if let Input::Batch(batch) = input
+            && let Some(checkpoint) = &batch.checkpoint
+        {
+            self.positions.insert((batch.source.clone(), batch.instance.clone()), checkpoint.clone());
         }
     }
 
@@ -343,11 +355,14 @@ impl Shell {
         self.channels = built.channels;
         self.zone = built.zone;
         self.config_name = built.name;
+        let known: BTreeSet<SourceRef> = built.sources.iter().map(Source::reference).collect();
+        self.positions.retain(|(source, _), _| known.contains(source));
         if let Some(keeper) = &self.keeper {
             keeper.set_options(built.archive);
+            keeper.set_sources(known);
         }
         self.take(Input::Reload(Box::new(built.engine))).await;
-        self.collectors = Collectors::start(built.sources, built.version, &self.clock, &self.inputs.0);
+        self.collectors = Collectors::start(built.sources, built.version, &self.clock, &self.inputs.0, &self.positions);
     }
 
     fn status(&self) -> String {

@@ -10,14 +10,15 @@ use super::version::{How, Version};
 use crate::base::Span;
 use crate::config::{self, Config, SourceConfig, app};
 use crate::engine;
-use crate::notify::Channel;
+use crate::notify::{self, Channel};
 use crate::rollback::config::{Mode as Written, Otherwise};
 use crate::rollback::machine::{Mode, Settings};
-use crate::source::common::Outside;
+use crate::source::common::{House, Outside};
 use crate::source::prometheus::{Prometheus, Referenced};
 use crate::source::signal::Signal;
-use crate::source::{Source, command::Command, file::File, host::Host, http::Http, tcp::Tcp};
+use crate::source::{Source, command::Command, file::File, host::Host, http::Http, log::Log, tcp::Tcp};
 use crate::store::{Limits, Selector, archive};
+use crate::sys::files;
 use crate::sys::secret::Secrets;
 use crate::sys::systemd;
 
@@ -79,7 +80,18 @@ pub(super) fn build(options: &Options) -> Result<Built, String> {
 
 /// The sources of a configuration that look at something; nothing is opened yet. Signals are not among them.
 pub fn sources(config: &Config) -> Vec<Source> {
-    made(config, &Outside::of_process())
+    made(config, &outside(config))
+}
+
+/// The outside, as the agent of this configuration sees it.
+fn outside(config: &Config) -> Outside {
+    let written = config.channels.iter().filter_map(notify::Config::file);
+    let house = House {
+        state: Some(config.state.clone()),
+        files: written.map(PathBuf::from).chain(files::own_output()).collect(),
+        engine: config.agent.engine.clone(),
+    };
+    Outside::of_process().of(house)
 }
 
 fn made(config: &Config, outside: &Outside) -> Vec<Source> {
@@ -88,7 +100,7 @@ fn made(config: &Config, outside: &Outside) -> Vec<Source> {
 }
 
 fn assemble(config: &Config, host: &str) -> Built {
-    let outside = Outside::of_process();
+    let outside = outside(config);
     let sources = made(config, &outside);
     let channels = config.channels.iter().map(|c| (c.subscription().name.clone(), Channel::new(c.clone()))).collect();
     Built {
@@ -128,6 +140,7 @@ fn targets(config: &SourceConfig, outside: &Outside, referenced: &Referenced) ->
         }
         SourceConfig::Host(c) => Source::Host(Box::new(Host::new(c.clone()))),
         SourceConfig::Command(c) => Source::Command(Box::new(Command::new(c.clone(), outside.clone()))),
+        SourceConfig::Log(c) => Source::Log(Box::new(Log::new(c.clone(), outside))),
         SourceConfig::Tcp(c) => Source::Tcp(Box::new(Tcp::new(c.clone()))),
         SourceConfig::File(c) => return File::all(c).into_iter().map(Box::new).map(Source::File).collect(),
     }]

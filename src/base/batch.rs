@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Labels, Span, Timestamp};
+use super::{Exhibit, Labels, Span, Timestamp};
 
 /// A source as the configuration names it: kind and name, `http.api`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,4 +94,9 @@ pub struct Batch {
     /// What the source must know to go on after this look (positions, totals); opaque to all others. It is kept in one
     /// record with the samples, so that both survive or neither does. At most a mebibyte.
     pub checkpoint: Option<Arc<[u8]>>,
+    /// The source is told rather than looks: what it gave holds until it says otherwise, and is repeated every interval
+    /// without asking it. Of a series whose name ends in `_new` the repeated value is 0: it counts what came since.
+    pub holds: bool,
+    /// Lines worth showing beside the figures; the newest last.
+    pub exhibits: Vec<Exhibit>,
 }

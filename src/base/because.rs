@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Quantity, Span, Timestamp};
+use super::{Line, Quantity, Span, Timestamp};
 
 /// The reason behind a level, a criterion or its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub struct Because {
     pub readings: u32,
     /// The newest sample that took part.
     pub evidence: Option<Timestamp>,
+    /// Lines that it is about, the newest first; at most three, and none while all is well. What was journaled before
+    /// there were any has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<Line>,
 }
 
 /// The events behind a share.
@@ -68,4 +72,17 @@ pub fn whole(n: f64) -> String {
         text.push(digit);
     }
     if n < 0.0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_from_before_there_were_lines_is_read_and_written_as_it_was() {
+        let old = r#"{"value":null,"counts":null,"limit":"> 0","held":0,"readings":2,"evidence":7}"#;
+        let because: Because = serde_json::from_str(old).unwrap();
+        assert_eq!(because.lines, []);
+        assert_eq!(serde_json::to_string(&because).unwrap(), old);
+    }
 }

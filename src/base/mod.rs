@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod because;
+pub mod exhibit;
 pub mod float;
 pub mod id;
 pub mod label;
@@ -18,6 +19,7 @@ pub mod wildcard;
 
 pub use batch::{Batch, Failure, Outcome, Sample, SourceRef};
 pub use because::Because;
+pub use exhibit::{Exhibit, Line};
 pub use id::Id;
 pub use label::Labels;
 pub use level::Level;

@@ -100,6 +100,11 @@ fn explained(alert: &AlertView, when: &When) -> String {
         if let Some(at) = because.evidence {
             text += &row("evidence", &format!("newest sample {}, {} ago", when.clock(at), when.age(at)));
         }
+        for (i, line) in because.lines.iter().enumerate() {
+            let counted = line.counted().map(|like| format!("   ({like})")).unwrap_or_default();
+            let text_of_line = format!("{} {}{counted}", when.clock(line.at), line.words());
+            text += &row(if i == 0 { "last lines" } else { "" }, &text_of_line);
+        }
     }
     if alert.due {
         text += &row("rollback", "the criterion is due");
@@ -120,6 +125,8 @@ fn row(word: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::exhibit::Like;
+    use crate::base::{Line, Span};
     use crate::web::samples;
 
     #[test]
@@ -128,6 +135,26 @@ mod tests {
         let when = When { zone: jiff::tz::TimeZone::UTC, now: snapshot.at };
         insta::assert_snapshot!(render(&snapshot, &snapshot.rules[0], &when));
         insta::assert_snapshot!(render(&snapshot, &snapshot.rules[2], &when));
+    }
+
+    #[test]
+    fn an_alert_is_explained_with_the_lines_that_it_is_about() {
+        let mut snapshot = samples::in_trouble();
+        let line = |at: &str, text: &str, count| Line {
+            at: samples::at(at),
+            place: "shop/api".into(),
+            level: "error".into(),
+            text: text.into(),
+            pattern: Some("key".into()),
+            like: Some(Like { count, window: Span::mins(5) }).filter(|like| like.count > 0),
+        };
+        let lines = vec![line("09:40:58", "KeyError: 'total'", 41), line("09:40:50", "request failed", 0)];
+        snapshot.rules[0].alerts[0].because.as_mut().unwrap().lines = lines;
+        let when = When { zone: jiff::tz::TimeZone::UTC, now: snapshot.at };
+        let text = render(&snapshot, &snapshot.rules[0], &when);
+        let wanted = "  last lines   09:40:58 shop/api ERROR KeyError: 'total'   (41 like it in 5 min)
+               09:40:50 shop/api ERROR request failed\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod demo_service;
 mod deploy;
 mod explain;
 mod import;
+mod logs;
 mod out;
 mod place;
 mod probe;
@@ -160,6 +161,8 @@ enum What {
     Explain(explain::Args),
     /// Evaluates an expression over the samples.
     Query(query::Args),
+    /// Searches the lines that log sources have kept.
+    Logs(logs::Args),
     /// Takes in old samples from an OpenMetrics file.
     Import(import::Args),
     /// The demo's shop.
@@ -223,6 +226,7 @@ async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
         What::Status(args) => status::run(context, &args).await,
         What::Explain(args) => explain::run(context, &args).await,
         What::Query(args) => query::run(context, &args).await,
+        What::Logs(args) => logs::run(context, &args).await,
         What::Import(args) => import::run(context, &args).await,
         What::DemoService(args) => demo_service::run(&args).await,
         What::DemoSwitch(args) => demo_service::switch(context, &args).await,
@@ -333,6 +337,9 @@ mod tests {
             "query up --at 5m",
             "query up --from 2h --to 1700000000 --step 15s --format json",
             "query up --range 1h",
+            "logs api --level error --since 1h",
+            "logs --contains order --until 5m --limit 10 --format json",
+            "logs api web --match timeout",
             "import -",
         ] {
             let words = std::iter::once("backstop").chain(line.split(' '));

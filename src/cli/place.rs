@@ -44,6 +44,11 @@ pub fn samples(state: &Path) -> PathBuf {
     state.join("samples")
 }
 
+/// Where the kept lines of a state folder are.
+pub fn lines(state: &Path) -> PathBuf {
+    state.join(crate::source::log::kept::FOLDER)
+}
+
 /// The zone for texts.
 pub fn zone(globals: &Globals) -> jiff::tz::TimeZone {
     config::load(&options(globals)).config.map_or_else(jiff::tz::TimeZone::system, |c| c.app.zone)

@@ -149,7 +149,7 @@ fn when(args: &Args, now: Timestamp) -> Result<When, String> {
 }
 
 /// A time, or how long ago it was.
-fn point(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn point(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     match Span::parse(text) {
         Ok(age) => Ok(now - age),
         Err(_) => params::time(text).map_err(|why| format!("{why}, nor an age like 5m")),

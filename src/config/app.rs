@@ -53,6 +53,8 @@ pub struct Agent {
     pub log: String,
     /// Bytes it may take in memory, about: past it the loudest source gives series up.
     pub memory: u64,
+    /// The address of the container engine; the usual places where unset.
+    pub engine: Option<String>,
 }
 
 /// `[store]`.
@@ -179,7 +181,7 @@ impl Version {
 impl Agent {
     /// Reads `[agent]`. Its `state` is read before all else, because `${state}` stands for it.
     pub fn read(node: Option<&Node>, problems: &mut Problems) -> Agent {
-        let mut agent = Agent { socket: None, log: "info".into(), memory: 64 << 20 };
+        let mut agent = Agent { socket: None, log: "info".into(), memory: 64 << 20, engine: None };
         let Some(mut table) = node.and_then(|n| Table::open(n, "[agent]", problems)) else { return agent };
         for key in ["state", "socket"] {
             let path: Option<Placed<PathBuf>> = table.get(key, problems);
@@ -202,9 +204,24 @@ impl Agent {
             agent.log = log.value;
         }
         agent.memory = at_least(&mut table, "memory", LEAST_MEMORY, agent.memory, problems);
-        not_yet(&mut table, &["engine", "heartbeat"], problems);
+        agent.engine = read_engine(&mut table, problems);
+        not_yet(&mut table, &["heartbeat"], problems);
         table.finish(problems);
         agent
+    }
+}
+
+/// The address of the container engine, where one is written.
+fn read_engine(table: &mut Table<'_>, problems: &mut Problems) -> Option<String> {
+    let engine: Placed<String> = table.get("engine", problems)?;
+    match crate::sys::engine::Address::parse(&engine.value) {
+        Ok(_) => Some(engine.value),
+        Err(why) => {
+            problems
+                .error(&engine.place, format!("`{}` is no address of a container engine", engine.value), why)
+                .help("for example: engine = \"unix:///run/backstop-engine/engine.sock\"");
+            None
+        }
     }
 }
 

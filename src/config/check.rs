@@ -15,7 +15,7 @@ use crate::{notify, rollback, rule};
 pub const NAME_HELP: &str = "a-z, 0-9 and hyphens, at most 63, not beginning with a hyphen";
 
 /// The tables that exist.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "app",
     "agent",
     "store",
@@ -26,6 +26,7 @@ const KINDS: [&str; 16] = [
     "command",
     "tcp",
     "file",
+    "log",
     "signal",
     "remote",
     "rule",
@@ -35,7 +36,7 @@ const KINDS: [&str; 16] = [
 ];
 
 /// Tables of the grammar that this version has not.
-const NOT_YET: [&str; 9] = ["apps", "container", "log", "message", "packs", "person", "remedy", "rota", "systemd"];
+const NOT_YET: [&str; 8] = ["apps", "container", "message", "packs", "person", "remedy", "rota", "systemd"];
 
 /// Channels of the grammar that this version has not.
 const CHANNELS_NOT_YET: [&str; 6] = ["slack", "pagerduty", "desktop", "webhook", "alertmanager", "command"];
@@ -110,8 +111,10 @@ pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
     times(facts, problems);
     facts.rollback.check_programs(problems);
     for source in facts.sources {
-        if let SourceConfig::Command(command) = source {
-            command.check_program(problems);
+        match source {
+            SourceConfig::Command(command) => command.check_program(problems),
+            SourceConfig::Log(log) => log.check_program(problems),
+            _ => {}
         }
     }
     let only_log = |c: &Channel| matches!(c.config, notify::Config::Log(_)) || !c.config.subscription().enabled;

@@ -84,11 +84,13 @@ pub enum SourceConfig {
     Command(source::command::Config),
     /// `[signal.NAME]`
     Signal(source::signal::Config),
+    /// `[log.NAME]`
+    Log(source::log::config::Config),
 }
 
 impl SourceConfig {
     /// The kinds that exist, for headings and references.
-    pub const KINDS: [&str; 7] = ["http", "prometheus", "host", "command", "tcp", "file", "signal"];
+    pub const KINDS: [&str; 8] = ["http", "prometheus", "host", "command", "tcp", "file", "log", "signal"];
 
     /// The kinds whose tables have names: all but `[host]`.
     pub fn named() -> impl Iterator<Item = &'static str> {
@@ -105,6 +107,7 @@ impl SourceConfig {
             SourceConfig::File(config) => &config.common,
             SourceConfig::Command(config) => &config.common,
             SourceConfig::Signal(config) => &config.common,
+            SourceConfig::Log(config) => &config.common,
         }
     }
 
@@ -123,6 +126,7 @@ impl SourceConfig {
             "tcp" => source::tcp::Config::read(name, node, defaults, problems).map(SourceConfig::Tcp),
             "file" => source::file::Config::read(name, node, defaults, problems).map(SourceConfig::File),
             "command" => source::command::Config::read(name, node, defaults, problems).map(SourceConfig::Command),
+            "log" => source::log::config::Config::read(name, node, defaults, problems).map(SourceConfig::Log),
             "signal" => source::signal::Config::read(name, node, defaults, problems).map(SourceConfig::Signal),
             _ => None,
         }
@@ -403,6 +407,7 @@ impl Reader<'_> {
             timeout: app.timeout.min(app.interval),
             app: app.name.clone(),
             labels: app.labels.clone(),
+            zone: app.zone.clone(),
         };
         let mut sources = Vec::new();
         for kind in SourceConfig::named() {

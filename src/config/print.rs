@@ -67,6 +67,7 @@ fn defaults(config: &Config) -> Vec<(&'static str, Vec<(&'static str, String)>)>
                 ("socket", quoted(&config.socket().display())),
                 ("log", quoted(&config.agent.log)),
                 ("memory", quoted(&size_text(config.agent.memory))),
+                ("engine", quoted(&config.agent.engine.as_deref().unwrap_or("the first that is there"))),
             ],
         ),
         (

@@ -7,6 +7,8 @@
 
 mod asking;
 pub mod command;
+mod exhibits;
+pub mod held;
 mod judge;
 pub mod signals;
 pub mod snapshot;
@@ -19,10 +21,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Batch, Id, Labels, Level, Outcome, Sample, SourceRef, Span, Timestamp};
+use crate::base::{Batch, Id, Labels, Level, Line, Outcome, Sample, SourceRef, Span, Timestamp};
 use crate::notify::outbox::{Receipt, Sending};
 use crate::notify::story::{EventKind, Notice};
 use crate::notify::subscription::Subscription;
+use crate::promql::{self, CountReading};
 use crate::rollback::guard::Guard;
 use crate::rollback::machine::{
     self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
@@ -276,6 +279,7 @@ pub struct Engine {
     judges: Vec<Judge>,
     state: State,
     targets: BTreeMap<(SourceRef, String), Target>,
+    exhibits: exhibits::Exhibits,
     version: Option<(Timestamp, Result<String, String>)>,
     executing: Option<(String, Option<u32>, Vec<StepSeen>)>,
     degraded: Option<String>,
@@ -289,6 +293,7 @@ pub struct Engine {
     /// The newest question for old samples.
     load: u64,
     board: signals::Board,
+    held: held::Held,
     /// When probes of a verification were asked last.
     asked_for: BTreeMap<SourceRef, Timestamp>,
 }
@@ -352,6 +357,7 @@ impl Engine {
             judges,
             state,
             targets: BTreeMap::new(),
+            exhibits: exhibits::Exhibits::default(),
             version: None,
             executing: None,
             degraded: None,
@@ -363,6 +369,7 @@ impl Engine {
             counts: Counts::default(),
             load: 0,
             board,
+            held: held::Held::default(),
             asked_for: BTreeMap::new(),
         }
     }
@@ -374,6 +381,7 @@ impl Engine {
         self.take_in(now, input, &mut out);
         self.store.retain(now);
         self.write_signals(now, &mut out);
+        self.repeat_held(now, &mut out);
         self.evaluate_due(now, &mut out);
         self.run_machines(now, &mut out);
         self.write_own(now, &mut out);
@@ -395,6 +403,7 @@ impl Engine {
             self.state.rollbacks.deadline(&self.settings()),
             self.state.signals.deadline(),
             self.board.deadline(),
+            self.held.deadline(),
         ];
         judges.chain(machines.into_iter().flatten()).chain([own]).min().unwrap_or(own)
     }
@@ -441,7 +450,7 @@ impl Engine {
 
     fn take_in(&mut self, now: Timestamp, input: Input, out: &mut Out) {
         match input {
-            Input::Batch(batch) => self.take_batch(now, &batch, out),
+            Input::Batch(batch) => self.take_batch(now, batch, out),
             Input::Loaded { ticket, stretches, end } if ticket == self.load => self.take_loaded(&stretches, end),
             Input::Loaded { .. } => {}
             Input::Tick => {}
@@ -483,8 +492,10 @@ impl Engine {
         }
     }
 
-    fn take_batch(&mut self, now: Timestamp, batch: &Batch, out: &mut Out) {
-        self.append(now, batch, out);
+    fn take_batch(&mut self, now: Timestamp, mut batch: Batch, out: &mut Out) {
+        self.held.note(&mut batch);
+        self.exhibits.keep(&batch);
+        self.append(now, &batch, out);
         let info = self.config.sources.iter().find(|info| info.source == batch.source);
         let (external, optional) = info.map_or((false, false), |info| (info.external, info.optional));
         let failure = match &batch.outcome {
@@ -492,7 +503,7 @@ impl Engine {
             Outcome::Failed(failure) => Some(failure.to_string()),
         };
         let target = Target { external, optional, good: failure.is_none(), failure, last: batch.at.min(now) };
-        self.targets.insert((batch.source.clone(), batch.instance.clone()), target);
+        self.targets.insert((batch.source, batch.instance), target);
     }
 
     /// Appends a batch, has it kept, and wakes the rules that read it.
@@ -598,10 +609,12 @@ impl Engine {
         self.store.shift(by);
         self.judges.iter_mut().for_each(|j| j.shift(by));
         self.targets.values_mut().for_each(|t| t.last += by);
+        self.exhibits.shift(by);
         self.started += by;
         self.own_written += by;
         self.observed_saved += by;
         self.board.shift(by);
+        self.held.shift(by);
         self.asked_for.values_mut().for_each(|at| *at += by);
         if let Some((at, _)) = &mut self.version {
             *at += by;
@@ -644,8 +657,10 @@ impl Engine {
         }
         self.store.set_limits(config.limits.clone());
         self.targets.retain(|(source, _), _| config.sources.iter().any(|s| s.source == *source));
+        self.exhibits.retain(|source| config.sources.iter().any(|s| s.source == *source));
         self.config = config;
         self.board.renew(&self.config.signals);
+        self.held.begin_anew();
         self.settle_signals(now, out);
         self.end_removed_targets(now, out);
         self.reach_back(now, out);
@@ -721,8 +736,16 @@ impl Engine {
         }
     }
 
-    fn take_change(&mut self, now: Timestamp, change: Change, out: &mut Out) {
+    fn take_change(&mut self, now: Timestamp, mut change: Change, out: &mut Out) {
         self.counts.transitions += 1;
+        match &mut change {
+            Change::Level(t) if t.to > Level::Ok => t.because.lines = self.lines(now, &t.rule, &t.labels),
+            Change::Level(t) => t.because.lines.clear(),
+            Change::Criterion { rule, labels, due: true, because, .. } => because.lines = self.lines(now, rule, labels),
+            Change::Criterion { rule, labels, due: false, because, .. } => {
+                because.lines = self.state.lines_of(rule, labels).to_vec();
+            }
+        }
         let live = self.state.watches.live().map(|d| d.id.clone());
         match &change {
             Change::Level(t) => {
@@ -749,6 +772,27 @@ impl Engine {
                 self.record(Event::Rule(change.clone()), out);
             }
         }
+    }
+
+    /// The lines that an alert is about.
+    fn lines(&self, now: Timestamp, rule: &str, labels: &Labels) -> Vec<Line> {
+        let Some(rule) = self.judges.iter().map(|judge| &judge.rule).find(|known| known.name == rule) else {
+            return Vec::new();
+        };
+        // What the rule itself adds to an alert says nothing of where its lines are.
+        let labels = labels.filtered(|name| name != "alertname" && rule.labels.get(name).is_empty());
+        let count = |counter: &Selector, window: Span| match promql::count_events(
+            counter,
+            counter,
+            window,
+            &[],
+            &self.store,
+            now,
+        ) {
+            CountReading::Counts(points) => points.iter().map(|point| point.total).sum::<f64>().round() as u64,
+            CountReading::NoData(_) | CountReading::Failed(_) => 0,
+        };
+        self.exhibits.of_alert(&rule.evidence(self.config.look_back), &labels, now, count)
     }
 
     fn run_machines(&mut self, now: Timestamp, out: &mut Out) {
@@ -1050,6 +1094,13 @@ impl Engine {
         }
     }
 
+    /// What sources that are told gave last holds: while they are well, it is written again from time to time.
+    fn repeat_held(&mut self, now: Timestamp, out: &mut Out) {
+        for batch in self.held.due(now) {
+            self.take_batch(now, batch, out);
+        }
+    }
+
     /// Decides who hears of it, and journals the deliveries.
     fn tell(&mut self, now: Timestamp, notice: Notice, out: &mut Out) {
         let random = self.random();
@@ -1126,7 +1177,8 @@ impl Engine {
         for judge in &self.judges {
             let Some(criterion) = &judge.rule.rollback else { continue };
             for alert in judge.alerts.values().filter(|a| a.is_due() && a.is_confirmed()) {
-                let Some(because) = alert.last().cloned() else { continue };
+                let Some(mut because) = alert.last().cloned() else { continue };
+                because.lines = self.state.lines_of(&judge.rule.name, alert.labels()).to_vec();
                 due.push(Due {
                     rule: judge.rule.name.clone(),
                     labels: alert.labels().clone(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::signals::{self, Signals};
-use crate::base::{Because, Labels, Level, Span, Timestamp};
+use crate::base::{Because, Labels, Level, Line, Span, Timestamp};
 use crate::incident::{self, Incidents};
 use crate::notify::outbox::{self, Outbox};
 use crate::rollback::machine::{self as rollback, Rollbacks};
@@ -118,6 +118,12 @@ impl State {
             Event::Watch(event) => self.watches.apply(event),
             Event::Signal(event) => self.signals.apply(event),
         }
+    }
+
+    /// The lines that the last change of this alert showed; none while it is ok.
+    pub fn lines_of(&self, rule: &str, labels: &Labels) -> &[Line] {
+        let standing = self.alerts.get(rule).and_then(|of_rule| of_rule.get(&labels.fingerprint()));
+        standing.map_or(&[], |standing| &standing.because.lines)
     }
 
     fn apply_rule(&mut self, change: &rule::Change) {

@@ -392,6 +392,7 @@ fn because(run: &Run) -> Because {
         held: Span::ZERO,
         readings: 0,
         evidence: None,
+        lines: Vec::new(),
     })
 }
 

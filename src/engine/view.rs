@@ -9,7 +9,7 @@ use super::snapshot::{
     RuleView, RunView, SignalView, Snapshot, StepView, TargetView, UsageView,
 };
 use super::{Engine, Judge, signals};
-use crate::base::{Level, Timestamp};
+use crate::base::{Because, Level, Timestamp};
 use crate::incident::Incident;
 use crate::notify::outbox;
 use crate::notify::render;
@@ -23,6 +23,9 @@ const MAX_ALERTS: usize = 50;
 
 /// How many deliveries of a channel are shown.
 const MAX_DELIVERIES: usize = 50;
+
+/// How many of the last lines are saved as evidence.
+const MAX_LINES: usize = 200;
 
 /// How many incidents that closed are shown.
 const MAX_CLOSED: usize = 20;
@@ -44,7 +47,7 @@ impl Engine {
             not_kept: None,
             usage: self.usage(),
             targets: self.target_views(),
-            rules: self.judges.iter().map(rule_view).collect(),
+            rules: self.judges.iter().map(|judge| self.rule_view(judge)).collect(),
             remotes: self.remote_views(),
             incidents: self.incident_views(),
             signals: self.config.signals.iter().map(|signal| self.signal_view(now, signal)).collect(),
@@ -235,6 +238,58 @@ impl Engine {
         self.config.channels.iter().map(view).collect()
     }
 
+    fn rule_view(&self, judge: &Judge) -> RuleView {
+        let rule = &judge.rule;
+        let mut alerts: Vec<AlertView> = judge
+            .alerts
+            .values()
+            .map(|a| AlertView {
+                labels: a.labels().clone(),
+                level: a.level().0,
+                since: a.level().1,
+                because: a.last().map(|because| Because {
+                    lines: self.state.lines_of(&rule.name, a.labels()).to_vec(),
+                    ..because.clone()
+                }),
+                due: a.is_due(),
+                pending: a.is_pending(),
+                missing_since: a.missing_since(),
+                confirmed: a.is_confirmed(),
+            })
+            .collect();
+        alerts.sort_by_key(|a| std::cmp::Reverse((a.level, a.pending)));
+        alerts.truncate(MAX_ALERTS);
+        let condition = |kind: &str, c: Option<&Condition>| c.map(|c| (kind.to_string(), condition_text(c)));
+        RuleView {
+            name: rule.name.clone(),
+            judges: match &rule.value {
+                Value::Expression { text, .. } | Value::Remote { text, .. } => text.clone(),
+                Value::Share { texts: [errors, total], window, .. } => {
+                    format!("errors {errors} of {total} in {}", window.human())
+                }
+            },
+            remote: match &rule.value {
+                Value::Remote { remote, .. } => Some(remote.clone()),
+                _ => None,
+            },
+            conditions: [
+                condition("warning", rule.warning.as_ref()),
+                condition("critical", rule.critical.as_ref()),
+                condition("rollback", rule.rollback.as_ref().map(|c| &c.condition)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            level: judge.level(),
+            no_data: judge.no_data.clone(),
+            failed: judge.failed.clone(),
+            evaluated: judge.evaluated,
+            every: judge.every,
+            alerts,
+            recent: judge.recent.iter().cloned().collect(),
+        }
+    }
+
     fn usage(&self) -> Vec<UsageView> {
         let view = |(source, usage): (&crate::base::SourceRef, &crate::store::Usage)| UsageView {
             source: source.to_string(),
@@ -272,65 +327,17 @@ impl Engine {
     }
 }
 
-/// What is saved before anything is run: how everything stood, with every rule's last evaluations.
+/// What is saved before anything is run: how everything stood, with every rule's last evaluations, and the last lines.
 pub(super) fn evidence(engine: &Engine) -> String {
     #[derive(Serialize)]
-    struct Evidence {
+    struct Evidence<'a> {
         format: u32,
         snapshot: Snapshot,
+        lines: Vec<super::exhibits::Shown<'a>>,
     }
     let now = engine.state.rollbacks.last().and_then(|r| r.started).unwrap_or(engine.started);
-    let evidence = Evidence { format: 1, snapshot: engine.snapshot(now) };
+    let evidence = Evidence { format: 1, snapshot: engine.snapshot(now), lines: engine.exhibits.last(MAX_LINES) };
     serde_json::to_string_pretty(&evidence).unwrap_or_else(|e| format!("{{\"error\": \"{e}\"}}"))
-}
-
-fn rule_view(judge: &Judge) -> RuleView {
-    let rule = &judge.rule;
-    let mut alerts: Vec<AlertView> = judge
-        .alerts
-        .values()
-        .map(|a| AlertView {
-            labels: a.labels().clone(),
-            level: a.level().0,
-            since: a.level().1,
-            because: a.last().cloned(),
-            due: a.is_due(),
-            pending: a.is_pending(),
-            missing_since: a.missing_since(),
-            confirmed: a.is_confirmed(),
-        })
-        .collect();
-    alerts.sort_by_key(|a| std::cmp::Reverse((a.level, a.pending)));
-    alerts.truncate(MAX_ALERTS);
-    let condition = |kind: &str, c: Option<&Condition>| c.map(|c| (kind.to_string(), condition_text(c)));
-    RuleView {
-        name: rule.name.clone(),
-        judges: match &rule.value {
-            Value::Expression { text, .. } | Value::Remote { text, .. } => text.clone(),
-            Value::Share { texts: [errors, total], window, .. } => {
-                format!("errors {errors} of {total} in {}", window.human())
-            }
-        },
-        remote: match &rule.value {
-            Value::Remote { remote, .. } => Some(remote.clone()),
-            _ => None,
-        },
-        conditions: [
-            condition("warning", rule.warning.as_ref()),
-            condition("critical", rule.critical.as_ref()),
-            condition("rollback", rule.rollback.as_ref().map(|c| &c.condition)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        level: judge.level(),
-        no_data: judge.no_data.clone(),
-        failed: judge.failed.clone(),
-        evaluated: judge.evaluated,
-        every: judge.every,
-        alerts,
-        recent: judge.recent.iter().cloned().collect(),
-    }
 }
 
 fn condition_text(condition: &Condition) -> String {

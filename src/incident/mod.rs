@@ -236,7 +236,9 @@ impl Incident {
         if self.timeline.len() > MAX_TIMELINE {
             self.timeline.remove(MAX_TIMELINE / 2);
         }
-        let member = Member { labels: t.labels.clone(), level: t.to, since: t.at, because: t.because.clone() };
+        // Lines are told with the worst: an incident of many alerts would repeat them for each.
+        let because = Because { lines: Vec::new(), ..t.because.clone() };
+        let member = Member { labels: t.labels.clone(), level: t.to, since: t.at, because };
         self.alerts.insert(t.labels.fingerprint(), member);
         if t.to >= self.highest {
             self.highest = t.to;
@@ -250,8 +252,15 @@ mod tests {
     use super::*;
 
     fn transition(labels: &Labels, from: Level, to: Level, at: i64) -> Transition {
-        let because =
-            Because { value: None, counts: None, limit: "1".into(), held: Span::ZERO, readings: 2, evidence: None };
+        let because = Because {
+            value: None,
+            counts: None,
+            limit: "1".into(),
+            held: Span::ZERO,
+            readings: 2,
+            evidence: None,
+            lines: vec![],
+        };
         Transition { rule: "errors".into(), labels: labels.clone(), from, to, at: Timestamp(at), because, gone: false }
     }
 

@@ -10,6 +10,8 @@ pub mod render;
 pub mod story;
 pub mod subscription;
 
+use std::path::Path;
+
 use jiff::tz::TimeZone;
 
 use crate::base::{Node, Problems, Timestamp};
@@ -40,6 +42,14 @@ pub enum Config {
 impl Config {
     /// The kinds that exist, for headings and did-you-mean.
     pub const KINDS: [&str; 2] = ["email", "log"];
+
+    /// The file that it writes, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Config::Log(log::Config { target: log::Target::File(path), .. }) => Some(path),
+            _ => None,
+        }
+    }
 
     /// Reads the table of a channel of `kind`; none for an unknown kind (which the caller names) or a mistake.
     pub fn read(kind: &str, name: &str, node: &Node, problems: &mut Problems) -> Option<Config> {

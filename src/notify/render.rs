@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::outbox::Delivery;
 use super::story::{Deployed, DeploymentEvent, Notice, Proof, Story, Took};
 use crate::base::because::whole;
-use crate::base::{Because, Labels, Level, Quantity, Span, Timestamp};
+use crate::base::{Because, Labels, Level, Line, Quantity, Span, Timestamp};
 
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT: usize = 200;
@@ -360,7 +360,8 @@ impl Writer<'_> {
             .part(13, "  what", clean(summary, MAX_LINE))
             .part(13, "  value", counted(because))
             .part(13, "  deployed", deployed.as_ref().map_or_else(String::new, |d| self.deployed(d, *since)))
-            .part(13, "  also", joined(also, "; "));
+            .part(13, "  also", joined(also, "; "))
+            .part(13, "  last lines", self.lines(because));
         if lines.0.len() > facts {
             lines = lines.line("");
         }
@@ -376,6 +377,23 @@ impl Writer<'_> {
             .part(19, "Why", format!("backstop explain {}", word(rule)))
             .part(19, "Runbook", tail(runbook).join("\n"))
             .end()
+    }
+
+    /// The lines that it is about, a row each: `09:40:58 api ERROR KeyError: 'total'   (41 like it in 5 min)`.
+    fn lines(&self, because: &Because) -> String {
+        let row = |line: &Line| {
+            let apart = self.notice.at.0.abs_diff(line.at.0);
+            let is_of_today = apart < Span::hours(20).0.unsigned_abs();
+            let at = if is_of_today { line.at.clock(self.zone) } else { line.at.date_clock(self.zone) };
+            let counted = line.counted().map(|like| format!("   ({})", clean(&like, MAX_NAME))).unwrap_or_default();
+            format!("{at} {}{counted}", clean(&line.words(), MAX_LINE))
+        };
+        because.lines.iter().take(MAX_LINES).map(row).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Why a criterion is due, and the lines that it is about.
+    fn why(&self, criterion: &str, because: &Because, now: &str, more: &str) -> String {
+        format!("{}{more}\n{}", why(criterion, because, now), self.lines(because))
     }
 
     fn deployed(&self, deployed: &Deployed, began: Timestamp) -> String {
@@ -441,7 +459,7 @@ impl Writer<'_> {
         match &self.notice.story {
             Story::RollbackAsked { run_number, criterion, because, steps: names, guards, otherwise, .. } => self
                 .title()
-                .part(10, "Why", why(criterion, because, "now "))
+                .part(10, "Why", self.why(criterion, because, "now ", ""))
                 .part(10, "What", format!("{}; then verification", steps(names)))
                 .part(10, "Guards", clean(guards, MAX_LINE))
                 .part(10, "Approve", format!("backstop rollback approve R-{run_number}"))
@@ -450,7 +468,7 @@ impl Writer<'_> {
                 .end(),
             Story::RollbackAnnounced { run_number, criterion, because, steps: names, guards, .. } => self
                 .title()
-                .part(10, "Why", why(criterion, because, "now "))
+                .part(10, "Why", self.why(criterion, because, "now ", ""))
                 .part(10, "What", format!("{}; then verification", steps(names)))
                 .part(10, "Guards", clean(guards, MAX_LINE))
                 .part(10, "Stop it", format!("backstop rollback stop R-{run_number}"))
@@ -462,7 +480,7 @@ impl Writer<'_> {
                 );
                 let evidence = evidence.as_deref().map_or_else(String::new, |e| clean(e, MAX_LINE));
                 self.title()
-                    .part(10, "Why", format!("{}{by}", why(criterion, because, "")))
+                    .part(10, "Why", self.why(criterion, because, "", &by))
                     .part(10, "What", format!("{}; then verification", steps(names)))
                     .part(
                         10,
@@ -571,7 +589,7 @@ impl Writer<'_> {
                 .end(),
             Story::WouldRollBack { criterion, because, steps: names, .. } => self
                 .title()
-                .part(10, "Why", why(criterion, because, "now "))
+                .part(10, "Why", self.why(criterion, because, "now ", ""))
                 .part(10, "What", format!("{}; then verification", steps(names)))
                 .part(10, "Do it", format!("backstop rollback start {} --reason \"…\"", self.app()))
                 .end(),
@@ -633,8 +651,9 @@ fn counted(because: &Because) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Id;
     use crate::base::because::Counts;
+    use crate::base::exhibit::Like;
+    use crate::base::{Exhibit, Id};
     use crate::notify::story::{EventKind, Reason};
 
     /// 2025-10-28 00:00:00 UTC.
@@ -652,6 +671,7 @@ mod tests {
             held: Span::mins(5),
             readings: 20,
             evidence: None,
+            lines: Vec::new(),
         }
     }
 
@@ -728,6 +748,87 @@ Approve rollback   backstop rollback approve R-9
 Stop it            backstop rollback deny R-9 --reason "…"
 Why                backstop explain errors
 Runbook            https://docs.example.org/errors
+"#,
+        );
+    }
+
+    fn line(at: Timestamp, level: &str, text: &str, pattern: Option<&str>, count: u64) -> Line {
+        let exhibit = Exhibit {
+            at,
+            place: "api".into(),
+            service: None,
+            level: level.into(),
+            patterns: vec![],
+            text: text.into(),
+        };
+        let like = (count > 0).then_some(Like { count, window: Span::mins(5) });
+        Line { like, ..Line::of(&exhibit, pattern) }
+    }
+
+    fn with_lines() -> Because {
+        let lines = vec![
+            line(clock(9, 40, 58), "error", "KeyError: 'total' in /checkout", Some("key"), 41),
+            line(clock(9, 40, 50), "error", "2025-10-28 09:40:50 ERROR request failed status=500", None, 1060),
+            line(clock(-20, 0, 0), "unknown", "a line that was written yesterday", Some("key"), 0),
+        ];
+        Because { lines, ..because(0.142) }
+    }
+
+    #[test]
+    fn an_alert_shows_the_lines_that_it_is_about() {
+        let Story::Alert { incident_number, reason, level, rule, labels, since, .. } = alert_story() else { return };
+        let story = Story::Alert {
+            incident_number,
+            reason,
+            level,
+            rule,
+            labels,
+            because: with_lines(),
+            since,
+            also: names(&["8 rules ok"]),
+            deployed: None,
+            next: None,
+            asks: None,
+            summary: String::new(),
+            runbook: String::new(),
+        };
+        check(
+            story,
+            "[CRITICAL] shop: errors 14.2 % (limit 10 %) on web-1",
+            r#"
+CRITICAL since 09:36:52 (4 min 6 s): errors is 14.2 %, limit 10 %.
+Nothing more happens by itself.
+
+  value      212 of 1,493 in 5 min; at least 12.5 % with 95 % confidence
+  also       8 rules ok
+  last lines 09:40:58 api ERROR KeyError: 'total' in /checkout   (41 like it in 5 min)
+             09:40:50 api ERROR request failed status=500   (1,060 of level error in 5 min)
+             2025-10-27 04:00:00 api a line that was written yesterday
+
+Incident           I-118: backstop status
+Why                backstop explain errors
+"#,
+        );
+    }
+
+    #[test]
+    fn a_rollback_shows_the_lines_that_it_is_about() {
+        check_titled(
+            Story::WouldRollBack {
+                version: "2.1.0".into(),
+                previous: "2.0.3".into(),
+                criterion: "errors".into(),
+                because: with_lines(),
+                steps: names(&["stop traffic", "previous images"]),
+            },
+            r#"
+[WOULD ROLL BACK] shop 2.1.0 -> 2.0.3 on web-1 (mode observe: nothing is run)
+Why       errors over 10 % for 5 min (now 14.2 %, 212 of 1,493)
+          09:40:58 api ERROR KeyError: 'total' in /checkout   (41 like it in 5 min)
+          09:40:50 api ERROR request failed status=500   (1,060 of level error in 5 min)
+          2025-10-27 04:00:00 api a line that was written yesterday
+What      1 stop traffic · 2 previous images; then verification
+Do it     backstop rollback start shop --reason "…"
 "#,
         );
     }
@@ -1137,7 +1238,20 @@ It went the way of a real alert: rule, incident, channel, outbox.
         let evil = format!("x\r\n[RESOLVED] all is well\n\u{1b}[2J{}", "y".repeat(100_000));
         let many = vec![evil.clone(); 1000];
         let labels = Labels::new([("alertname", evil.clone()), ("service", evil.clone())]);
-        let because = Because { limit: evil.clone(), value: Some(Quantity::count(f64::NAN)), ..because(0.1) };
+        let line = Line {
+            place: evil.clone(),
+            level: evil.clone(),
+            text: evil.clone(),
+            pattern: None,
+            like: Some(Like { count: u64::MAX, window: Span(i64::MAX) }),
+            at: Timestamp(i64::MIN),
+        };
+        let because = Because {
+            limit: evil.clone(),
+            value: Some(Quantity::count(f64::NAN)),
+            lines: vec![line; 1000],
+            ..because(0.1)
+        };
         for story in [
             Story::Alert {
                 incident_number: 1,

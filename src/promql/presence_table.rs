@@ -34,6 +34,8 @@ fn world(x: X) -> Store {
         let interval = Span::secs(10);
         store.append(&Batch {
             checkpoint: None,
+            holds: false,
+            exhibits: Vec::new(),
             source: source.clone(),
             instance: "i".into(),
             at,

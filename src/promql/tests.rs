@@ -19,6 +19,8 @@ fn labels(text: &str) -> Labels {
 fn look(instance: &str, seconds: i64, samples: &[(&str, f64)]) -> Batch {
     Batch {
         checkpoint: None,
+        holds: false,
+        exhibits: Vec::new(),
         source: SourceRef::new("prometheus", "api"),
         instance: instance.into(),
         at: Timestamp(seconds * 1000),

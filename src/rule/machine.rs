@@ -310,7 +310,15 @@ impl Alert {
         let critical = rule.critical.as_ref().map(|c| (c, bad >= Level::Critical, bad < Level::Critical));
         self.advance(rule, warning, critical, |_| (false, bad < Level::Critical), moment);
         let limit = "no data".to_string();
-        self.last = Some(Because { value: None, counts: None, limit, held: now - since, readings: 0, evidence: None });
+        self.last = Some(Because {
+            value: None,
+            counts: None,
+            limit,
+            held: now - since,
+            readings: 0,
+            evidence: None,
+            lines: vec![],
+        });
         self.changes(rule, now, false)
     }
 
@@ -405,6 +413,7 @@ impl Alert {
             held,
             readings,
             evidence: Some(moment.newest),
+            lines: Vec::new(),
         }
     }
 
@@ -421,6 +430,7 @@ impl Alert {
             held: Span::ZERO,
             readings: 0,
             evidence: None,
+            lines: Vec::new(),
         });
         let mut changes = Vec::new();
         if level != self.level {
@@ -672,8 +682,15 @@ mod tests {
 
     #[test]
     fn a_restored_alert_stands_at_its_level_until_data_say_otherwise() {
-        let because =
-            Because { value: None, counts: None, limit: String::new(), held: Span::ZERO, readings: 0, evidence: None };
+        let because = Because {
+            value: None,
+            counts: None,
+            limit: String::new(),
+            held: Span::ZERO,
+            readings: 0,
+            evidence: None,
+            lines: vec![],
+        };
         let mut alert = Alert::restored(Labels::empty(), Level::Critical, Timestamp(0), true, because);
         assert!(!alert.is_confirmed() && alert.is_due());
         assert!(alert.judge(&rule(), Judged::Missing, INTERVAL, Timestamp(10_000)).is_empty());

@@ -93,6 +93,15 @@ impl Rule {
             }
         }
     }
+
+    /// The series whose rise is what it is about, each with how far back: where there is evidence for an alert of it.
+    pub fn evidence(&self, look_back: Span) -> Vec<(Selector, Span)> {
+        match &self.value {
+            // All events are no evidence of errors.
+            Value::Share { errors, window, .. } => vec![((**errors).clone(), *window)],
+            Value::Expression { .. } | Value::Remote { .. } => self.reach(look_back),
+        }
+    }
 }
 
 /// A rule's `rollback` condition.

@@ -4,6 +4,7 @@
 //! `external="true"` where the target is not ours and `optional="true"` where its absence alerts nobody. Every look yields `probe_success`, `probe_duration_seconds` and,
 //! when it failed, `probe_failure_info{reason}`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -28,6 +29,8 @@ pub struct Defaults {
     pub app: String,
     /// `app.labels`.
     pub labels: Labels,
+    /// `app.zone`: of times that name none.
+    pub zone: jiff::tz::TimeZone,
 }
 
 /// The outside, as far as sources share it; cheap to clone.
@@ -39,6 +42,19 @@ pub struct Outside {
     pub secrets: Secrets,
     /// How many programs may run at once, over all sources.
     pub programs: Arc<Semaphore>,
+    /// The agent itself.
+    pub house: Arc<House>,
+}
+
+/// What sources must know of the agent: where it lives, and what it writes itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct House {
+    /// The state folder; none where there is no agent, as in a test of one source.
+    pub state: Option<PathBuf>,
+    /// Files outside it that the agent writes: those of its channels.
+    pub files: Vec<PathBuf>,
+    /// `agent.engine`: the address of the container engine; the usual places where none is written.
+    pub engine: Option<String>,
 }
 
 /// The most programs that run at once: they share the host with what is watched.
@@ -48,7 +64,12 @@ impl Outside {
     /// The outside of this process; nothing is opened yet.
     pub fn of_process() -> Outside {
         let programs = Arc::new(Semaphore::new(MAX_PROGRAMS));
-        Outside { http: Client::new(), secrets: Secrets::of_process(), programs }
+        Outside { http: Client::new(), secrets: Secrets::of_process(), programs, house: Arc::default() }
+    }
+
+    /// The same for an agent that lives there.
+    pub fn of(self, house: House) -> Outside {
+        Outside { house: Arc::new(house), ..self }
     }
 }
 
@@ -463,6 +484,8 @@ impl Target {
         }
         Batch {
             checkpoint: None,
+            holds: false,
+            exhibits: Vec::new(),
             source: self.reference.clone(),
             instance: self.instance.clone(),
             at,

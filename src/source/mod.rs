@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod file;
 pub mod host;
 pub mod http;
+pub mod log;
 pub mod masks;
 pub mod openmetrics_file;
 pub mod prometheus;
@@ -18,9 +19,11 @@ pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::{Batch, SourceRef, Span, Timestamp};
+use crate::sys::clock::Clock;
 use common::Target;
 
 /// A source of any kind.
@@ -38,6 +41,8 @@ pub enum Source {
     File(Box<file::File>),
     /// `[command.NAME]`
     Command(Box<command::Command>),
+    /// `[log.NAME]`
+    Log(Box<log::Log>),
 }
 
 impl Source {
@@ -70,6 +75,7 @@ impl Source {
             Source::Tcp(tcp) => tcp.files(),
             Source::File(file) => file.files(),
             Source::Command(command) => command.files(),
+            Source::Log(log) => log.files(),
         }
     }
 
@@ -93,6 +99,7 @@ impl Source {
             Source::Tcp(_) => tcp::NAMES.to_vec(),
             Source::File(_) => file::NAMES.to_vec(),
             Source::Command(command) => command.names(),
+            Source::Log(log) => log.names(),
         }
     }
 
@@ -105,6 +112,28 @@ impl Source {
             Source::Tcp(tcp) => tcp.collect(at).await,
             Source::File(file) => file.collect(at).await,
             Source::Command(command) => command.collect(at).await,
+            Source::Log(log) => log.collect(at).await,
+        }
+    }
+
+    /// Whether it does not look but is told: [`Source::next`] waits until there is something, and what it said holds.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Source::Log(_))
+    }
+
+    /// Where it goes on: the last checkpoint of each of its targets, by `instance`. Before the first [`Source::next`].
+    pub fn resume(&mut self, checkpoints: &BTreeMap<&str, &[u8]>) {
+        if let Source::Log(log) = self {
+            log.resume(checkpoints);
+        }
+    }
+
+    /// What a source that is told says next; waits for it. One that looks never says anything by itself. Whoever ends the
+    /// wait loses nothing.
+    pub async fn next(&mut self, clock: &Clock) -> Batch {
+        match self {
+            Source::Log(log) => log.next(clock).await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -116,6 +145,7 @@ impl Source {
             Source::Tcp(tcp) => tcp.target(),
             Source::File(file) => file.target(),
             Source::Command(command) => command.target(),
+            Source::Log(log) => log.target(),
         }
     }
 }

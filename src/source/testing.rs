@@ -15,6 +15,7 @@ pub fn defaults() -> Defaults {
         timeout: Span::secs(5),
         app: "shop".into(),
         labels: Labels::new([("zone", "a")]),
+        zone: jiff::tz::TimeZone::UTC,
     }
 }
 

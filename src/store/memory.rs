@@ -68,7 +68,7 @@ pub struct Appended {
     pub refused: u64,
     /// Series that ended with this batch.
     pub ended: u64,
-    /// Whether `up` or `probe_success` changed, or appeared as 0.
+    /// Whether something in it is an event: rules that read it are judged at once.
     pub events: bool,
 }
 
@@ -522,6 +522,8 @@ impl Store {
     pub fn restore_target(&mut self, source: &SourceRef, instance: &str, at: Timestamp, interval: Span) -> TargetId {
         let (id, _) = self.target_for(&Batch {
             checkpoint: None,
+            holds: false,
+            exhibits: Vec::new(),
             source: source.clone(),
             instance: instance.to_string(),
             at,
@@ -1007,6 +1009,7 @@ fn is_event(series: &Series, sample: &Sample) -> bool {
         News::Verdict => series.last_value.map_or(sample.value == 0.0, differs),
         News::Word => series.last_value.map_or(sample.value != 0.0, differs),
         News::Happened => sample.value > 0.0,
+        News::Rose => series.last_value.is_some_and(|before| sample.value > before),
     }
 }
 

@@ -113,14 +113,22 @@ pub(super) enum News {
     Word,
     /// It counts what happened since the sample before: whenever something did.
     Happened,
+    /// It counts what happens: when it rises.
+    Rose,
 }
 
+/// The levels of lines that are events: from here on somebody may have to act.
+const LOUD: [&str; 3] = ["error", "critical", "fatal"];
+
 impl News {
-    fn of(name: &str) -> News {
-        match name {
+    fn of(labels: &Labels) -> News {
+        match labels.name() {
             "up" | "probe_success" => News::Verdict,
             "backstop_signal" | "backstop_signal_rejected" => News::Word,
-            "backstop_signal_new" => News::Happened,
+            "backstop_signal_new" | "log_matches_new" => News::Happened,
+            "log_matches_total" => News::Rose,
+            "log_lines_total" if LOUD.contains(&labels.get("level")) => News::Rose,
+            "log_value" => News::Word,
             _ => News::Nothing,
         }
     }
@@ -129,7 +137,7 @@ impl News {
 impl Series {
     pub(super) fn new(labels: Labels, reach: Option<Span>) -> Series {
         Series {
-            news: News::of(labels.name()),
+            news: News::of(&labels),
             labels,
             times: Times::Own(Column::new()),
             values: Column::new(),

@@ -24,6 +24,8 @@ fn sample(name: &str, value: f64) -> Sample {
 fn batch(seconds: i64, samples: &[(&str, f64)]) -> Batch {
     Batch {
         checkpoint: None,
+        holds: false,
+        exhibits: Vec::new(),
         source: SourceRef::new("prometheus", SOURCE),
         instance: "i".into(),
         at: Timestamp(seconds * 1000),

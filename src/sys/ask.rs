@@ -142,7 +142,13 @@ impl Asker {
         Ok(answer)
     }
 
-    async fn begin<E: Send + 'static>(
+    /// Keeps a program that was killed and is not gone.
+    pub(super) fn keep(&mut self, running: Running) {
+        self.running = Some(Box::new(running));
+    }
+
+    /// Starts a program apart, once the one of before is gone.
+    pub(super) async fn begin<E: Send + 'static>(
         &mut self,
         limit: Span,
         start: impl FnOnce() -> Result<Running, E> + Send + 'static,
@@ -179,7 +185,7 @@ impl Drop for Held<'_> {
 
 /// A running program and its group.
 #[derive(Debug)]
-struct Running {
+pub(super) struct Running {
     child: tokio::process::Child,
     group: Pid,
     stdout: Output,
@@ -205,7 +211,7 @@ enum Until {
 
 impl Running {
     /// Blocks until the program runs, which is for ever where the kernel hangs.
-    fn start(question: &Question) -> io::Result<Running> {
+    pub(super) fn start(question: &Question) -> io::Result<Running> {
         let program = process::find(&question.program.to_string_lossy()).ok_or(io::ErrorKind::NotFound)?;
         let (out, err) = (io::pipe()?, io::pipe()?);
         let (stdout, stderr) = (Output::new(out.0)?, Output::new(err.0)?);
@@ -231,6 +237,43 @@ impl Running {
         let id = child.id().expect("a child that was never waited for has an id");
         let group = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the system gives positive ids");
         Ok(Running { child, group, stdout, stderr, is_over: false })
+    }
+
+    /// Waits until something was printed, and appends it to `out` and `err`, at most `most` bytes to each; or until the
+    /// program has ended, and then appends all that is left. False at the end. Dropping the future loses nothing.
+    pub(super) async fn hear(&mut self, out: &mut Vec<u8>, err: &mut Vec<u8>, most: usize) -> bool {
+        let before = (out.len(), err.len());
+        loop {
+            let (open_out, open_err) = (self.stdout.is_open, self.stderr.is_open);
+            if open_out {
+                self.stdout.is_open = take(&self.stdout.pipe, out, before.0 + most);
+            }
+            if open_err {
+                self.stderr.is_open = take(&self.stderr.pipe, err, before.1 + most);
+            }
+            if (out.len(), err.len()) != before {
+                return true;
+            }
+            let (open_out, open_err) = (self.stdout.is_open, self.stderr.is_open);
+            tokio::select! {
+                biased;
+                // That it cannot be waited for is seen by the next try to read it.
+                _ = self.stdout.pipe.readable(), if open_out => {}
+                _ = self.stderr.pipe.readable(), if open_err => {}
+                () = gone(self.group) => {
+                    drain(&self.stdout.pipe, |bytes| out.extend_from_slice(bytes));
+                    drain(&self.stderr.pipe, |bytes| err.extend_from_slice(bytes));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// The end of a program whose outputs are of no more interest: ends its group, and says how it ended; none where it
+    /// was killed and is not gone after half a second.
+    pub(super) async fn close(&mut self) -> Option<Exit> {
+        self.end();
+        tokio::time::timeout(GONE.to_std(), self.child.wait()).await.ok().map(Exit::of)
     }
 
     /// The answer, and whether the program is gone: one that hangs in the kernel is not, although it was killed.
@@ -268,7 +311,7 @@ impl Running {
     }
 
     /// Kills the group, once: later its number may be somebody else's.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if !std::mem::replace(&mut self.is_over, true) {
             signal(self.group, Signal::KILL);
         }
@@ -323,6 +366,21 @@ impl Output {
         let (kept, seen) = (&mut self.kept, &mut self.bytes);
         self.is_open = read_next(&self.pipe, |bytes| keep_tail(kept, seen, bytes)).await;
     }
+}
+
+/// Takes what is in a pipe until `buffer` has `most` bytes; false at its end.
+fn take(pipe: &pipe::Receiver, buffer: &mut Vec<u8>, most: usize) -> bool {
+    while buffer.len() < most {
+        let mut chunk = [0; 16384];
+        let room = (most - buffer.len()).min(chunk.len());
+        match pipe.try_read(&mut chunk[..room]) {
+            Ok(0) => return false,
+            Ok(n) => buffer.extend_from_slice(&chunk[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    true
 }
 
 fn keep_head(kept: &mut Vec<u8>, seen: &mut u64, bytes: &[u8], max: usize) {

@@ -216,6 +216,12 @@ pub(crate) fn open_to_write(path: &Path, mode: u32) -> Result<File, FileError> {
     Ok(file)
 }
 
+/// The files that this process writes to as its standard output and standard error; those that are none are left out.
+pub fn own_output() -> Vec<PathBuf> {
+    let links = ["/proc/self/fd/1", "/proc/self/fd/2"].iter();
+    links.filter_map(|link| std::fs::read_link(link).ok()).filter(|path| path.is_absolute() && path.is_file()).collect()
+}
+
 /// Whether anything has this name, be it a link that leads nowhere.
 pub fn exists(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()

@@ -4,6 +4,7 @@
 //! what they point to; nothing is opened but folders, so a FIFO or a device is never touched. All of this can hang
 //! where the file system does: callers do it apart ([`Apart`](super::apart::Apart)).
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -159,6 +160,11 @@ impl Pattern {
         Ok(Pattern { parts })
     }
 
+    /// Whether its last part has no wildcard: in each folder, it means one file at most.
+    pub fn ends_with_name(&self) -> bool {
+        matches!(self.parts.last(), Some(Part::Name(_)))
+    }
+
     /// The folder that all of it lies in.
     pub fn folder(&self) -> PathBuf {
         let names = self.parts.iter().map_while(|part| match part {
@@ -169,16 +175,107 @@ impl Pattern {
         folder
     }
 
+    /// Whether it means `path`, whatever is there. Says more than a look where that goes into no folder: behind
+    /// symbolic links, and deeper than [`MAX_DEPTH`].
+    pub fn means(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix("/") else { return false };
+        let names: Vec<&[u8]> = rest.iter().map(OsStrExt::as_bytes).collect();
+        mean(&self.parts, &names)
+    }
+
     /// The newest file that it means; of two of the same time the one whose path is the later in order. Folders are not
     /// meant. Nothing where there is none.
     ///
     /// # Errors
     /// When not everything could be seen: what could not may be the newest.
     pub fn newest(&self, limit: Span) -> Result<Option<Seen>, Blind> {
-        let mut walk = Walk { n_entries: 0, limit, watch: Stopwatch::start(), newest: None };
-        walk.enter_parts(Path::new("/"), &self.parts, 0)?;
-        Ok(walk.newest)
+        let mut newest: Option<Seen> = None;
+        let mut end = |path: &Path| {
+            let Some(seen) = at(path)? else { return Ok(()) };
+            let is_newer = newest.as_ref().is_none_or(|n| (n.modified, &n.path) < (seen.modified, &seen.path));
+            if is_newer && !seen.is_folder {
+                newest = Some(seen);
+            }
+            Ok(())
+        };
+        Walk::new(limit, &mut end).enter_parts(Path::new("/"), &self.parts, 0)?;
+        Ok(newest)
     }
+
+    /// Hands every path that it may mean to `take`: what is there, and, where the last part has no wildcard, what may
+    /// not be there. Goes on behind what cannot be looked into.
+    pub fn each(&self, limit: Span, take: &mut dyn FnMut(&Path)) -> Looked {
+        let mut end = |path: &Path| {
+            take(path);
+            Ok(())
+        };
+        let mut walk = Walk { is_lenient: true, ..Walk::new(limit, &mut end) };
+        let ended = walk.enter_parts(Path::new("/"), &self.parts, 0);
+        let mut looked = walk.looked;
+        if let Err(blind) = ended {
+            looked.stopped.get_or_insert(blind);
+        }
+        looked
+    }
+}
+
+/// Whether `parts` mean `names`; there is one [`Part::Folders`] at most, so this tries each length of it once.
+fn mean(parts: &[Part], names: &[&[u8]]) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return names.is_empty() };
+    let is_shown = |name: &[u8]| !name.starts_with(b".");
+    match (part, names.split_first()) {
+        (Part::Folders, _) => {
+            let n_most = names.iter().take_while(|name| is_shown(name)).count();
+            (0..=n_most).any(|n| mean(rest, &names[n..]))
+        }
+        (_, None) => false,
+        (Part::Name(written), Some((name, behind))) => written.as_bytes() == *name && mean(rest, behind),
+        (Part::Like(expression, with_dots), Some((name, behind))) => {
+            (*with_dots || is_shown(name)) && expression.is_match(name) && mean(rest, behind)
+        }
+    }
+}
+
+/// The most symbolic links on one way; as many as the system follows.
+const MAX_LINKS: usize = 40;
+
+/// The folders in which a change can make `path` mean another file, or any, beside the one that it lies in: those in which
+/// symbolic links on the way to it lie, and, where it is not there, the last that is. They are named without symbolic links.
+/// What cannot be looked at ends the way.
+pub fn way(path: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut at = PathBuf::from("/");
+    let mut left: Vec<OsString> = path.iter().rev().map(OsString::from).collect();
+    let mut n_links = 0;
+    while let Some(part) = left.pop() {
+        match part.as_bytes() {
+            b"/" => at = PathBuf::from("/"),
+            b"." => {}
+            b".." => drop(at.pop()),
+            _ => {
+                let next = at.join(&part);
+                match std::fs::symlink_metadata(&next) {
+                    Ok(meta) if meta.is_symlink() => {
+                        folders.push(at.clone());
+                        n_links += 1;
+                        let target = std::fs::read_link(&next);
+                        let Some(target) = target.ok().filter(|_| n_links <= MAX_LINKS) else { break };
+                        left.extend(target.iter().rev().map(OsString::from));
+                    }
+                    Ok(_) => at = next,
+                    Err(error) => {
+                        if absent(&next, &error).is_ok() {
+                            folders.push(at);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    folders
 }
 
 /// Whether it is a real folder: a link may lead back up, and is not gone into.
@@ -238,21 +335,52 @@ fn escaped(c: char) -> String {
     if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() }
 }
 
-struct Walk {
+struct Walk<'a> {
     n_entries: usize,
     limit: Span,
     watch: Stopwatch,
-    newest: Option<Seen>,
+    /// What is done at the end of a path.
+    end: &'a mut dyn FnMut(&Path) -> Result<(), Blind>,
+    /// Whether it goes on behind what cannot be looked into.
+    is_lenient: bool,
+    looked: Looked,
 }
 
-impl Walk {
+/// The most places of a lenient walk that are said to be closed; one more says as much.
+const MAX_MISSED: usize = 16;
+
+/// The most folders of a lenient walk that are named.
+const MAX_FOLDERS: usize = 4096;
+
+/// How a look at all that a pattern means went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// What could not be looked into.
+    pub missed: Vec<Blind>,
+    /// Why it ended early: [`MAX_ENTRIES`], or its time was over.
+    pub stopped: Option<Blind>,
+    /// The folders in which something may appear that is meant.
+    pub folders: Vec<PathBuf>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(limit: Span, end: &'a mut dyn FnMut(&Path) -> Result<(), Blind>) -> Walk<'a> {
+        let watch = Stopwatch::start();
+        Walk { n_entries: 0, limit, watch, end, is_lenient: false, looked: Looked::default() }
+    }
+
     /// What `parts` mean below `folder`.
     fn enter_parts(&mut self, folder: &Path, parts: &[Part], depth: usize) -> Result<(), Blind> {
         let Some((part, rest)) = parts.split_first() else {
             return Ok(());
         };
         match part {
-            Part::Name(name) => self.step(&folder.join(name), rest, depth),
+            Part::Name(name) => {
+                if rest.is_empty() {
+                    self.name_folder(folder);
+                }
+                self.step(&folder.join(name), rest, depth)
+            }
             Part::Like(expression, with_dots) => {
                 for entry in self.entries(folder)? {
                     let name = entry.as_os_str().as_bytes();
@@ -267,11 +395,13 @@ impl Walk {
                 self.enter_parts(folder, rest, depth)?;
                 for entry in self.entries(folder)? {
                     let path = folder.join(&entry);
-                    if entry.as_os_str().as_bytes().starts_with(b".") || !is_folder(&path)? {
+                    let is_hidden = entry.as_os_str().as_bytes().starts_with(b".");
+                    if is_hidden || !is_folder(&path).or_else(|blind| self.miss(blind).map(|()| false))? {
                         continue;
                     }
                     if depth == MAX_DEPTH {
-                        return Err(Blind::TooDeep { folder: folder.to_owned() });
+                        self.miss(Blind::TooDeep { folder: folder.to_owned() })?;
+                        return Ok(());
                     }
                     self.enter_parts(&path, parts, depth + 1)?;
                 }
@@ -286,21 +416,38 @@ impl Walk {
             return self.enter_parts(path, rest, depth);
         }
         self.check_time()?;
-        let Some(seen) = at(path)? else { return Ok(()) };
-        let is_newer = self.newest.as_ref().is_none_or(|n| (n.modified, &n.path) < (seen.modified, &seen.path));
-        if is_newer && !seen.is_folder {
-            self.newest = Some(seen);
-        }
-        Ok(())
+        (self.end)(path)
     }
 
-    /// The names in a folder; none where it is no folder.
+    /// The names in a folder; none where it is no folder. A lenient walk takes those that it could see.
     fn entries(&mut self, folder: &Path) -> Result<Vec<PathBuf>, Blind> {
+        let mut names = Vec::new();
+        if self.looked.stopped.is_some() {
+            return Ok(names);
+        }
+        self.name_folder(folder);
+        match self.list(folder, &mut names) {
+            Err(blind @ (Blind::TooMany { .. } | Blind::TooLong(_))) if self.is_lenient => {
+                self.looked.stopped = Some(blind)
+            }
+            Err(blind) => self.miss(blind)?,
+            Ok(()) => {}
+        }
+        Ok(names)
+    }
+
+    fn name_folder(&mut self, folder: &Path) {
+        let folders = &mut self.looked.folders;
+        if self.is_lenient && folders.len() < MAX_FOLDERS && folders.last().is_none_or(|last| last != folder) {
+            folders.push(folder.to_owned());
+        }
+    }
+
+    fn list(&mut self, folder: &Path, names: &mut Vec<PathBuf>) -> Result<(), Blind> {
         let listing = match std::fs::read_dir(folder) {
             Ok(listing) => listing,
-            Err(error) => return absent(folder, &error).map(|()| Vec::new()),
+            Err(error) => return absent(folder, &error),
         };
-        let mut names = Vec::new();
         for entry in listing {
             self.n_entries += 1;
             if self.n_entries > MAX_ENTRIES {
@@ -312,7 +459,18 @@ impl Walk {
                 Err(error) => return Err(Blind::Io { path: folder.to_owned(), why: error.to_string() }),
             }
         }
-        Ok(names)
+        Ok(())
+    }
+
+    /// Something could not be looked into: a strict walk ends there.
+    fn miss(&mut self, blind: Blind) -> Result<(), Blind> {
+        if !self.is_lenient {
+            return Err(blind);
+        }
+        if self.looked.missed.len() < MAX_MISSED {
+            self.looked.missed.push(blind);
+        }
+        Ok(())
     }
 
     fn check_time(&self) -> Result<(), Blind> {
@@ -348,6 +506,43 @@ mod tests {
             assert!(like(pattern, good) || good.is_empty(), "{pattern} {good}");
             assert!(!like(pattern, bad) || bad == "/", "{pattern} {bad}");
         }
+    }
+
+    #[test]
+    fn a_pattern_says_what_it_means_without_looking() {
+        let all = |text: &str, paths: &[&str]| -> Vec<bool> {
+            let pattern = Pattern::parse(text).unwrap();
+            paths.iter().map(|path| pattern.means(Path::new(path))).collect()
+        };
+        assert_eq!(
+            all("/l/a.log", &["/l/a.log", "/l/b.log", "/l/a.log/x", "/l", "l/a.log"]),
+            [true, false, false, false, false]
+        );
+        assert_eq!(
+            all("/l/*/?.log", &["/l/x/a.log", "/l/a.log", "/l/x/aa.log", "/l/.x/a.log"]),
+            [true, false, false, false]
+        );
+        assert_eq!(
+            all("/l/**/*.log", &["/l/a.log", "/l/x/y/a.log", "/l/x/.y/a.log", "/l/x/.a.log", "/m/a.log"]),
+            [true, true, false, false, false]
+        );
+        assert_eq!(all("/l/**/x/.*", &["/l/x/x/.a", "/l/x/.a", "/l/x/a"]), [true, true, false]);
+    }
+
+    #[test]
+    fn the_way_to_a_file_leads_over_links_and_ends_where_nothing_is() {
+        let base = tempfile::tempdir().unwrap();
+        let base = std::fs::canonicalize(base.path()).unwrap();
+        let path = |name: &str| base.join(name);
+        std::fs::create_dir_all(path("app/releases/1/log")).unwrap();
+        assert_eq!(way(&path("app/releases/1/log")), Vec::<PathBuf>::new());
+        assert_eq!(way(&path("app/releases/2/log")), [path("app/releases")]);
+        std::os::unix::fs::symlink("releases/1", path("app/current")).unwrap();
+        std::os::unix::fs::symlink(path("app/../app/current/log"), path("logs")).unwrap();
+        assert_eq!(way(&path("logs/a.log")), [base.clone(), path("app"), path("app/releases/1/log")]);
+        assert_eq!(way(&path("logs")), [base.clone(), path("app")]);
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        assert_eq!(way(&path("loop/a")), std::slice::from_ref(&base));
     }
 
     #[test]

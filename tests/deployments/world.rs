@@ -2,16 +2,17 @@
 //!
 //! A world is a table of TOML. A bad world is the good one with some entries replaced. Programs are shell scripts that
 //! answer by their arguments; files have an age and a mode; a port is open or not. A number that is written `+5` on a page
-//! of metrics, or as a figure, grows by 5 with each look.
+//! of metrics, or as a figure, grows by 5 with each look. Lines of logs are written between two looks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use crate::support::port::Port;
 use backstop::base::Batch;
 use backstop::promql;
 use backstop::sys::tasks::Tasks;
@@ -38,6 +39,10 @@ pub struct World {
     pub certificate: Option<i64>,
     /// What was stated of signals.
     pub signal: BTreeMap<String, Said>,
+    /// Lines that are written between two looks, by log: `log.NAME`, or `log.NAME SERVICE`.
+    pub log: BTreeMap<String, Vec<String>>,
+    /// Lines that are written once, when the world begins to be so.
+    pub once: BTreeMap<String, Vec<String>>,
 }
 
 /// An answer of the HTTP server.
@@ -121,6 +126,8 @@ impl World {
             figure: over(&self.figure, &other.figure),
             certificate: other.certificate.or(self.certificate),
             signal: over(&self.signal, &other.signal),
+            log: over(&self.log, &other.log),
+            once: over(&self.once, &other.once),
         }
     }
 
@@ -162,7 +169,7 @@ pub struct Stage {
     served: Arc<Mutex<Served>>,
     http: SocketAddr,
     https: SocketAddr,
-    ports: BTreeMap<String, TcpListener>,
+    ports: BTreeMap<String, Port>,
     authority: Authority,
     _tasks: Tasks,
 }
@@ -174,17 +181,9 @@ impl Stage {
         let mut tasks = Tasks::new();
         let http = serve(&mut tasks, &served, false).await;
         let https = serve(&mut tasks, &served, true).await;
-        let ports = ports.iter().map(|name| (name.to_string(), port())).collect();
+        let ports = ports.iter().map(|name| (name.to_string(), Port::closed())).collect();
         let authority = Authority::new();
-        let stage = Stage {
-            folder: folder.into(),
-            served,
-            http,
-            https,
-            ports,
-            authority,
-            _tasks: tasks,
-        };
+        let stage = Stage { folder: folder.into(), served, http, https, ports, authority, _tasks: tasks };
         for below in ["data", "bin"] {
             std::fs::create_dir_all(stage.folder.join(below)).unwrap();
         }
@@ -202,8 +201,7 @@ impl Stage {
             ("data", below("data")),
             ("bin", below("bin")),
         ];
-        let address = |port: &TcpListener| port.local_addr().unwrap().to_string();
-        let ports = self.ports.iter().map(|(name, port)| (format!("port-{name}"), address(port)));
+        let ports = self.ports.iter().map(|(name, port)| (format!("port-{name}"), port.address().to_string()));
         own.into_iter().map(|(name, value)| (name.to_string(), value)).chain(ports).collect()
     }
 
@@ -214,12 +212,7 @@ impl Stage {
         world.file.iter().for_each(|(path, file)| put(&data.join(path), file));
         programs(&self.folder.join("bin"), &world.run);
         for (name, port) in &self.ports {
-            if world.port.get(name).is_some_and(|open| *open) {
-                // Nobody accepts: all looks of a row must have room in the queue.
-                rustix::net::listen(port, 4096).unwrap();
-            } else {
-                close(port);
-            }
+            if world.port.get(name).is_some_and(|open| *open) { port.open() } else { port.close() }
         }
         let tls = world.certificate.map(|days| self.authority.server(days));
         let mut served = lock(&self.served);
@@ -235,27 +228,6 @@ impl Stage {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
-}
-
-/// A port of loopback on which nobody listens, nor can: its socket keeps the address.
-fn port() -> TcpListener {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
-    // An address that the system chose is given back when the listening ends; one that is named is kept.
-    let of = |address: SocketAddr| {
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        bind(&socket, &address).map(|()| TcpListener::from(socket))
-    };
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    (0..100).find_map(|_| of(free()).ok()).unwrap()
-}
-
-/// Ends the listening and keeps the address. A socket that is only dropped listens on for as long as a program that
-/// another thread starts at that moment has its copy.
-fn close(port: &TcpListener) {
-    match rustix::net::shutdown(port, rustix::net::Shutdown::Both) {
-        Ok(()) | Err(rustix::io::Errno::NOTCONN) => {} // it was closed before
-        Err(e) => panic!("{e}"),
-    }
 }
 
 fn clear(folder: &Path) {

@@ -2,6 +2,7 @@
 //! part is left out.
 
 pub mod mutate;
+pub mod port;
 pub mod rust;
 
 use std::io::Write;

@@ -238,6 +238,7 @@ mod tests {
                 held: Span::secs(1),
                 readings: 2,
                 evidence: None,
+                lines: Vec::new(),
             }),
             due,
             pending: false,

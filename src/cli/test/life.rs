@@ -178,7 +178,17 @@ fn looks(config: &Config, test: &Test) -> Vec<Batch> {
                 false => Outcome::Good,
             };
             let (source, instance) = (source.clone(), instance.to_string());
-            batches.push(Batch { source, instance, at, interval: test.interval, outcome, samples, checkpoint: None });
+            batches.push(Batch {
+                source,
+                instance,
+                at,
+                interval: test.interval,
+                outcome,
+                samples,
+                checkpoint: None,
+                holds: false,
+                exhibits: Vec::new(),
+            });
         }
     }
     batches
