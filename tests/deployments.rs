@@ -165,7 +165,8 @@ impl Eye {
         if let Some(config) = log.filter(|_| !names.is_empty()) {
             let eye = |name: &String| {
                 let service = name.split_once(' ').map(|(_, service)| service);
-                let instance = service.map_or_else(|| config.from.written(), |service| format!("project/{service}"));
+                let instance = service
+                    .map_or_else(|| config.common.reference.name.clone(), |service| format!("project/{service}"));
                 let teller = Box::new(Teller::new(config, &instance, service, now()));
                 Eye::Log { name: name.clone(), teller, read: false }
             };

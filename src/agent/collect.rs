@@ -120,9 +120,19 @@ impl Task {
                 farewell.note(&batch);
                 self.inputs.send(Input::Batch(batch)).await
             };
-            let sent = tokio::select! { () = self.stop.cancelled() => return, sent = work => sent };
-            if sent.is_err() {
-                return;
+            let sent = tokio::select! { () = self.stop.cancelled() => None, sent = work => Some(sent) };
+            match sent {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return,
+                // What was read and not told is told now: a program says nothing twice.
+                None => {
+                    for batch in source.last(&self.clock) {
+                        if self.inputs.try_send(Input::Batch(batch)).is_err() {
+                            tracing::debug!("The last lines of a log are read again after the start.");
+                        }
+                    }
+                    return;
+                }
             }
         }
     }

@@ -45,7 +45,7 @@ pub(super) fn alert(engine: &Engine, t: &Transition, changed: Changed, before: O
                 labels: t.labels.clone(),
                 because: t.because.clone(),
                 since: t.at - t.because.held.min(Span::hours(24)),
-                also: also(engine, &t.rule),
+                also: [siblings(engine, t), also(engine, &t.rule)].concat(),
                 deployed: deployed(engine),
                 next: rule.and_then(|rule| next(engine, rule, level)),
                 asks: None,
@@ -335,6 +335,26 @@ fn notice(engine: &Engine, at: Timestamp, kind: EventKind, thread: String, story
 }
 
 /// The other rules that are not ok, a line each, and how many are.
+/// The most other alerts of a rule that a message names.
+const MAX_SIBLINGS: usize = 10;
+
+/// The rule's other alerts that are not ok, by the labels that tell them apart: the message stands for all of them, as a
+/// newer one replaces an older one that was not sent yet.
+fn siblings(engine: &Engine, t: &Transition) -> Vec<String> {
+    let Some(judge) = engine.judges.iter().find(|judge| judge.rule.name == t.rule) else { return Vec::new() };
+    let others = judge.alerts.values().filter(|alert| alert.level().0 > Level::Ok && *alert.labels() != t.labels);
+    let all: Vec<String> = others
+        .map(|alert| {
+            let own = alert.labels().iter().filter(|(name, value)| t.labels.get(name) != *value);
+            let own: Vec<String> = own.map(|(name, value)| format!("{name}={value:?}")).collect();
+            format!("{}{{{}}} {}", t.rule, own.join(","), alert.level().0)
+        })
+        .collect();
+    let more = all.len().saturating_sub(MAX_SIBLINGS);
+    let named = all.into_iter().take(MAX_SIBLINGS);
+    named.chain((more > 0).then(|| format!("{more} more of {}", t.rule))).collect()
+}
+
 fn also(engine: &Engine, rule: &str) -> Vec<String> {
     let mut lines: Vec<String> = engine
         .state

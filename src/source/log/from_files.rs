@@ -112,12 +112,13 @@ impl Reader {
         let (mut records, mut gaps) = (Vec::new(), Vec::new());
         let is_fresh = wake.as_ref().is_none_or(|wake| wake.1);
         let mut wake = wake.map(|wake| wake.0);
+        let mut before = Vec::new();
         if !self.has_begun {
             self.has_begun = true;
-            self.follower.begin(now);
+            before = self.follower.begin(now).troubles;
         }
         let (plan, tally, keeps) = (&self.plan, &mut self.tally, self.keeps);
-        let polled = self.follower.poll(now, BUDGET, &mut |state: &mut StreamState, piece: files::Piece<'_>| {
+        let mut polled = self.follower.poll(now, BUDGET, &mut |state: &mut StreamState, piece: files::Piece<'_>| {
             let place = piece.place.to_string_lossy();
             let (text, cut) = match piece.content {
                 Content::Lines(text) => (text, 0),
@@ -137,6 +138,8 @@ impl Reader {
                 plan.read(state, text, seen, tally);
             }
         });
+        before.retain(|trouble| !polled.troubles.contains(trouble));
+        polled.troubles.extend(before);
         let watches = self.follower.watches();
         let watching = wake.as_mut().map(|wake| wake.watch(&watches.folders, &watches.files));
         let is_deaf = |one: &Unwatched| one.why.needs_looks();
@@ -171,7 +174,7 @@ impl Files {
         let patterns = globs.iter().filter_map(|glob| Pattern::parse(glob).ok()).collect();
         let own = outside.house.state.iter().chain(&outside.house.files).cloned().collect();
         let wanted = Wanted { patterns, max_line: config.max_line, max_files: files::MAX_FILES, own };
-        let teller = Teller::new(&config, &written, None, Timestamp(0));
+        let teller = Teller::new(&config, &config.common.reference.name, None, Timestamp(0));
         let lines = Keeping::of(&config, outside);
         let reader = Reader {
             follower: Follower::new(wanted),
@@ -232,7 +235,7 @@ impl Files {
             let now = clock.now();
             let due = self.teller.due(now);
             if due.is_some_and(|due| due <= now) {
-                return self.batch(now).await;
+                return self.batch(now);
             }
             if self.wait(clock, due).await {
                 self.look(clock).await;
@@ -350,7 +353,17 @@ impl Files {
         }
     }
 
-    async fn batch(&mut self, now: Timestamp) -> Batch {
+    /// No line is kept for search.
+    pub fn keep_nothing(&mut self) {
+        self.lines = None;
+    }
+
+    /// What was read and not told.
+    pub fn last(&mut self, now: Timestamp) -> Vec<Batch> {
+        if self.teller.has_news() { vec![self.batch(now)] } else { Vec::new() }
+    }
+
+    fn batch(&mut self, now: Timestamp) -> Batch {
         let mut batch = self.teller.batch(now);
         if let Some(files) = &self.saved {
             match self.teller.save(At { files: files.clone(), seen: self.seen, globs: self.written.clone() }, now) {

@@ -75,7 +75,8 @@ enum Origin {
 impl Log {
     /// A log of this table; nothing is opened yet.
     pub fn new(config: Config, outside: &Outside) -> Log {
-        let target = Target::new(&config.common, config.from.written());
+        // The table's name: what it means may be written anew, and its series go on.
+        let target = Target::new(&config.common, config.common.reference.name.clone());
         let from = config.from.clone();
         let origin = match &config.from {
             From::Files(_) => Origin::Files(Box::new(Files::new(config, outside))),
@@ -119,8 +120,21 @@ impl Log {
         }
     }
 
+    /// What was read and not told, when nobody waits for more: at a stop or a reload.
+    pub fn last(&mut self, clock: &Clock) -> Vec<Batch> {
+        match &mut self.origin {
+            Origin::Files(files) => files.last(clock.now()),
+            Origin::Told(told) => told.last(clock.now()),
+        }
+    }
+
     /// Looks once: the first word about it, which says whether it can be read. Lines of before are not read.
     pub async fn collect(&mut self, at: Timestamp) -> Batch {
+        // A look leaves nothing behind.
+        match &mut self.origin {
+            Origin::Files(files) => files.keep_nothing(),
+            Origin::Told(told) => told.keep_nothing(),
+        }
         let clock = Clock::new();
         let batch = match tokio::time::timeout(LOOK.to_std(), self.next(&clock)).await {
             Ok(batch) => batch,

@@ -9,7 +9,7 @@ use crate::base::{Span, Timestamp};
 /// The gap before the second of two loud batches.
 const SHORTEST: Span = Span::millis(20);
 
-/// The longest time for which something is not told; after as long without a batch, the next loud one is told at once.
+/// The longest time for which something is not told.
 const LONGEST: Span = Span::secs(1);
 
 /// What was read and is not told.
@@ -53,6 +53,11 @@ impl Pace {
         Some(self.told.map_or(now, |told| (told + gap).min(now + gap)))
     }
 
+    /// Whether there is something to tell.
+    pub fn has_news(&self) -> bool {
+        self.pending != Pending::Nothing
+    }
+
     /// When the last batch was given; none before the first.
     pub fn last(&self) -> Option<Timestamp> {
         self.told
@@ -60,7 +65,8 @@ impl Pace {
 
     /// A batch was given at `now`.
     pub fn told(&mut self, now: Timestamp) {
-        let is_again = self.told.is_some_and(|told| now - told < LONGEST.times(2));
+        // As soon as it could be told, or nearly: it goes on. Later: it was quiet in between.
+        let is_again = self.told.is_some_and(|told| now - told < self.gap.times(2));
         self.gap = if is_again { Span((self.gap.0 * 2).min(LONGEST.0)) } else { SHORTEST };
         self.told = Some(now);
         self.pending = Pending::Nothing;
@@ -117,6 +123,18 @@ mod tests {
         pace.told(quiet);
         pace.note(true);
         assert_eq!(pace.due(quiet), Some(quiet + SHORTEST));
+    }
+
+    #[test]
+    fn lines_that_come_now_and_then_are_each_told_at_once() {
+        let mut pace = Pace::new();
+        pace.told(at(0));
+        for n in 1..20 {
+            let now = at(n * 300);
+            pace.note(true);
+            assert!(pace.due(now).unwrap() <= now, "line {n}");
+            pace.told(now);
+        }
     }
 
     #[test]

@@ -351,6 +351,11 @@ impl Teller {
         self.pace.due(now)
     }
 
+    /// Whether something was read and not told.
+    pub fn has_news(&self) -> bool {
+        self.pace.last().is_some() && self.pace.has_news()
+    }
+
     fn note(&mut self, before: (u64, u64, u64), loud: bool) {
         let after = loudness(&self.tally);
         if loud || (after.0, after.1) != (before.0, before.1) {

@@ -1,8 +1,8 @@
 //! The journal, containers and programs as the origin of a log: pieces come as they are written.
 //!
 //! Enters: pieces. Leaves: batches of one target, or of one for each service where the table means several; each with the
-//! checkpoint of what it tells. A trouble of the origin as a whole is one of the target that is called as it was
-//! written; one of a service is its own.
+//! checkpoint of what it tells. A trouble of the origin as a whole is one of the target that is called as the
+//! table is; one of a service is its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,14 +55,14 @@ enum Position {
 pub struct Told {
     config: Config,
     origin: Origin,
-    /// By `instance`. The one that is called as it was written is always there.
+    /// By `instance`. The one that is called as the table is stands for all of it.
     tellers: BTreeMap<String, Teller>,
     /// What is known of services of which nothing is there yet.
     resumable: BTreeMap<String, Saved<Position>>,
     /// Whose containers are whose, by the first part of their streams.
     owners: BTreeMap<String, String>,
     lines: Option<Keeping>,
-    written: String,
+    name: String,
     /// When the first word must have come.
     patience: Option<Timestamp>,
     began: bool,
@@ -81,9 +81,9 @@ pub struct Told {
 impl Told {
     /// The origin of a table; nothing is asked yet.
     pub fn new(config: Config, outside: &Outside) -> Told {
-        let written = config.from.written();
+        let written = config.common.reference.name.clone();
         let mut tellers = BTreeMap::new();
-        for instance in declared(&config.from) {
+        for instance in declared(&config) {
             let service = instance.split_once('/').map(|(_, service)| service).filter(|_| is_several(&config.from));
             tellers.insert(instance.clone(), Teller::new(&config, &instance, service, Timestamp(0)));
         }
@@ -99,7 +99,7 @@ impl Told {
             resumable: BTreeMap::new(),
             owners: BTreeMap::new(),
             lines,
-            written,
+            name: written,
             patience: None,
             began: false,
             again: Timestamp(0),
@@ -153,7 +153,7 @@ impl Told {
             && let Some(all) = container::Saved::join(positions)
             && let Err(why) = origin.resume(all)
         {
-            tracing::error!(log = %self.written, %why, "Reading begins with what is written from now on.");
+            tracing::error!(log = %self.name, %why, "Reading begins with what is written from now on.");
         }
     }
 
@@ -162,7 +162,7 @@ impl Told {
             match Journal::resume(journal_config(&self.config), at) {
                 Ok(journal) => **origin = journal,
                 Err(why) => {
-                    tracing::error!(log = %self.written, %why, "Reading begins with what is written from now on.");
+                    tracing::error!(log = %self.name, %why, "Reading begins with what is written from now on.");
                 }
             }
         }
@@ -207,7 +207,8 @@ impl Told {
     fn pass(&mut self, now: Timestamp) {
         if self.patience.is_some_and(|patience| patience <= now) {
             self.patience = None;
-            let why = format!("{}: nothing was heard for {FIRST_WORD}; it is waited for", self.written);
+            let what = self.config.from.written();
+            let why = format!("{what}: nothing was heard for {FIRST_WORD}; it is waited for");
             self.whole().fail(Failure::new("timeout", why));
         }
         if self.judge_at.is_some_and(|at| at <= now || at > now + SETTLE) {
@@ -230,6 +231,18 @@ impl Told {
         self.tellers.values().filter_map(|teller| teller.due(now)).chain(failing).chain(judge).min()
     }
 
+    /// No line is kept for search.
+    pub fn keep_nothing(&mut self) {
+        self.lines = None;
+    }
+
+    /// What was read and not told.
+    pub fn last(&mut self, now: Timestamp) -> Vec<Batch> {
+        let all: Vec<String> =
+            self.tellers.iter().filter(|(_, t)| t.has_news()).map(|(name, _)| name.clone()).collect();
+        all.iter().filter_map(|instance| self.batch(instance, now)).collect()
+    }
+
     /// The batch of a target of which something is due to be told; none before the origin said its first word.
     fn told(&mut self, now: Timestamp) -> Option<Batch> {
         if self.patience.is_some() || (self.judge_at.is_some() && !self.was_judged) {
@@ -238,12 +251,16 @@ impl Told {
         let due = self.tellers.iter().filter_map(|(instance, teller)| Some((teller.due(now)?, instance)));
         let (_, instance) = due.filter(|(due, _)| *due <= now).min()?;
         let instance = instance.clone();
-        let position = self.position(&instance);
-        let teller = self.tellers.get_mut(&instance)?;
+        self.batch(&instance, now)
+    }
+
+    fn batch(&mut self, instance: &str, now: Timestamp) -> Option<Batch> {
+        let position = self.position(instance);
+        let teller = self.tellers.get_mut(instance)?;
         let mut batch = teller.batch(now);
         match teller.save(position, now) {
             Ok(bytes) => batch.checkpoint = Some(bytes),
-            Err(error) => tracing::error!(log = %self.written, %error, "The position cannot be kept."),
+            Err(error) => tracing::error!(log = %self.name, %error, "The position cannot be kept."),
         }
         Some(batch)
     }
@@ -253,7 +270,7 @@ impl Told {
             Origin::Journal(journal) => Position::Journal(journal.save()),
             Origin::Command(_) => Position::Command,
             Origin::Containers(containers) => {
-                let owner = |id: &str| self.owners.get(id).map_or(self.written.as_str(), String::as_str);
+                let owner = |id: &str| self.owners.get(id).map_or(self.name.as_str(), String::as_str);
                 Position::Containers(containers.save().only(|id| owner(id) == instance))
             }
         }
@@ -263,14 +280,14 @@ impl Told {
     fn whole(&mut self) -> &mut Teller {
         let config = &self.config;
         self.tellers
-            .entry(self.written.clone())
+            .entry(self.name.clone())
             .or_insert_with_key(|written| Teller::new(config, written, None, Timestamp(0)))
     }
 
     async fn take(&mut self, piece: &Piece, now: Timestamp) {
         self.patience = None;
         if let Content::Gap(why) = &piece.content {
-            tracing::warn!(log = %self.written, place = %piece.place, %why, "Lines may be missing.");
+            tracing::warn!(log = %self.name, place = %piece.place, %why, "Lines may be missing.");
         }
         let instance = self.instance(piece);
         if let (Origin::Containers(_), None) = (&self.origin, &piece.service) {
@@ -314,15 +331,15 @@ impl Told {
 
     /// The target that a piece counts for.
     fn instance(&mut self, piece: &Piece) -> String {
-        let Origin::Containers(_) = &self.origin else { return self.written.clone() };
+        let Origin::Containers(_) = &self.origin else { return self.name.clone() };
         // What concerns the engine, and what comes when there are too many, is no container's.
         if piece.service.is_none() || !is_several(&self.config.from) {
-            self.own(piece, &self.written.clone());
-            return self.written.clone();
+            self.own(piece, &self.name.clone());
+            return self.name.clone();
         }
         let named = piece.place.split(" (").next().unwrap_or_default();
         let is_known = self.tellers.contains_key(named) || self.tellers.len() < MAX_SERVICES;
-        let instance = if is_known { named.to_string() } else { self.written.clone() };
+        let instance = if is_known { named.to_string() } else { self.name.clone() };
         self.own(piece, &instance);
         if matches!(piece.content, Content::Ended)
             && let Origin::Containers(containers) = &self.origin
@@ -366,12 +383,13 @@ impl Told {
     fn judge(&mut self) {
         self.was_judged = true;
         let Origin::Containers(_) = &self.origin else { return };
-        let nobody = self.owners.is_empty();
+        let (nobody, meant) = (self.owners.is_empty(), self.config.from.written());
         for (instance, teller) in &mut self.tellers {
-            let is_whole = *instance == self.written;
+            let is_whole = *instance == self.name;
             let seen = if is_whole { !nobody } else { self.owners.values().any(|owner| owner == instance) };
             if !seen && !teller.has_lines() && !teller.fails() {
-                let why = format!("no container is there that {instance} means, and none was since reading began");
+                let what = if is_whole { &meant } else { instance };
+                let why = format!("no container is there that {what} means, and none was since reading began");
                 teller.fail(Failure::new("missing", why));
             }
         }
@@ -387,11 +405,14 @@ impl Told {
     }
 }
 
-/// The targets that exist from the start: what was written, and where several containers are named, each of them.
-fn declared(from: &From) -> Vec<String> {
-    match from {
-        From::Containers(all) if is_several(from) => all.iter().filter(|one| !one.contains('*')).cloned().collect(),
-        _ => vec![from.written()],
+/// The targets that exist from the start: one that is called as the table is, or where several containers are named, each of
+/// them.
+fn declared(config: &Config) -> Vec<String> {
+    match &config.from {
+        From::Containers(all) if is_several(&config.from) => {
+            all.iter().filter(|one| !one.contains('*')).cloned().collect()
+        }
+        _ => vec![config.common.reference.name.clone()],
     }
 }
 
