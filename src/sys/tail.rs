@@ -167,6 +167,10 @@ impl Tail {
         if !facts(path)?.is_regular {
             return Err(Refused::NotRegular(path.to_owned()));
         }
+        #[cfg(test)]
+        if denied::is_denied(path) {
+            return Err(Refused::Denied { path: path.to_owned(), who: users::current() });
+        }
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
         let file = opened.map_err(|error| Refused::new(path, &error))?;
@@ -297,5 +301,29 @@ impl Read for Cursor {
         let n = self.tail.read_at(buffer, self.at)?;
         self.at += n as u64;
         Ok(n)
+    }
+}
+
+/// Files that tests let nobody open, root included; each thread has its own.
+#[cfg(test)]
+pub mod denied {
+    use std::cell::RefCell;
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::{FileId, facts};
+
+    thread_local! {
+        static DENIED: RefCell<HashSet<FileId>> = RefCell::default();
+    }
+
+    pub(super) fn is_denied(path: &Path) -> bool {
+        facts(path).is_ok_and(|facts| DENIED.with_borrow(|denied| denied.contains(&facts.id)))
+    }
+
+    /// From now on the file at `path` may be opened, or not.
+    pub fn set(path: &Path, is_denied: bool) {
+        let id = facts(path).unwrap().id;
+        DENIED.with_borrow_mut(|denied| if is_denied { denied.insert(id) } else { denied.remove(&id) });
     }
 }

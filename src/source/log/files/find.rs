@@ -273,7 +273,8 @@ impl<S: Default + Clone> Follower<S> {
         let mut beyond = HashMap::with_capacity(n - most);
         for found in sight.found.drain(most..) {
             let id = found.facts.id;
-            let known = positions.get(&id).or_else(|| self.beyond.get(&id)).copied();
+            let sealed = || self.sealed.get(&id).map(|sealed| sealed.size);
+            let known = positions.get(&id).or_else(|| self.beyond.get(&id)).copied().or_else(sealed);
             // One that appeared meanwhile has nothing that was read, if it is known that it appeared.
             let at = known.unwrap_or(if first_time { found.facts.size } else { 0 });
             beyond.insert(id, at.min(found.facts.size));

@@ -72,7 +72,7 @@ impl<S: Default + Clone> Follower<S> {
             }
             let (of, family) = (track.number, track.family.clone());
             let copies: Vec<FileId> =
-                self.copies.iter().filter(|(_, (_, other))| *other == of).map(|(id, _)| *id).collect();
+                self.copies.iter().filter(|(_, (_, other, _))| *other == of).map(|(id, _)| *id).collect();
             for id in copies {
                 self.copies.remove(&id);
                 let known = self.tracks.iter().any(|track| track.id == id && track.is_placed);

@@ -14,8 +14,10 @@
 //! What cannot be told apart: a file that was replaced by one with the same first bytes and the same bytes before the same
 //! position; a file shorter than `mark::HEAD` beside another of its family that begins with all of it, which is taken for a
 //! copy; and a copy that is as short, made by hand under a name that is meant too, whose original grew and went before both
-//! were seen: it is read as a file of its own. Such a file is also in no order with its original.
+//! were seen: it is read as a file of its own. Such a file is also in no order with its original. A new file that is all of another
+//! that is followed is a copy of it, whatever it is called (see `copy`).
 
+mod copy;
 mod find;
 mod lines;
 mod lost;
@@ -24,6 +26,7 @@ mod names;
 mod new;
 mod place;
 mod saved;
+mod sealed;
 mod track;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,6 +39,7 @@ use crate::sys::look::{self, Pattern};
 use crate::sys::tail::{Facts, FileId};
 
 use find::OwnFiles;
+use mark::Mark;
 use track::Track;
 
 pub use find::{Trouble, Why};
@@ -170,10 +174,14 @@ pub struct Follower<S> {
     tracks: Vec<Track<S>>,
     /// Files that exist and are not followed, with how far they were when they were last seen.
     beyond: HashMap<FileId, u64>,
+    /// Files that existed when watching began and may not be read yet.
+    sealed: sealed::AllSealed,
     /// Whether there were more files than are followed, in the last whole look or in that of the checkpoint.
     is_crowded: bool,
     /// Files that are copies, and of which track.
-    copies: HashMap<FileId, (Facts, u64)>,
+    copies: HashMap<FileId, (Facts, u64, Mark)>,
+    /// How many bytes may still be compared in this look.
+    to_compare: u64,
     /// Packed files that cannot be read yet, since when.
     pending: HashMap<FileId, Timestamp>,
     /// The next poll looks through all folders, whenever it comes.
@@ -200,8 +208,10 @@ impl<S: Default + Clone> Follower<S> {
             wanted,
             tracks: Vec::new(),
             beyond: HashMap::new(),
+            sealed: HashMap::new(),
             is_crowded: false,
             copies: HashMap::new(),
+            to_compare: 0,
             pending: HashMap::new(),
             looked: None,
             folders: Vec::new(),
@@ -227,6 +237,8 @@ impl<S: Default + Clone> Follower<S> {
         }
         self.is_crowded = saved.is_crowded;
         let is_meant = |path: &Path| self.wanted.patterns.iter().any(|pattern| pattern.means(path));
+        let sealed = saved.sealed.into_iter().map(saved::Shut::sealed);
+        self.sealed = sealed.filter(|(_, sealed)| is_meant(&sealed.path)).collect();
         let tracks = saved.files.into_iter().map(saved::Kept::track);
         self.tracks = tracks.filter(|track: &Track<S>| is_meant(&track.home) || is_meant(&track.family)).collect();
         Ok(())
@@ -234,7 +246,8 @@ impl<S: Default + Clone> Follower<S> {
 
     /// Takes the files that exist now and are not known as read, but for a last line that has not ended: the first time,
     /// without a checkpoint, or behind one of other patterns. Files that appear later are read from their beginning, and so
-    /// are those that came in the place of known ones. Nothing is handed over, and nothing is given up.
+    /// are those that came in the place of known ones. What may not be read now is remembered with its size, and begins there
+    /// when it opens. Nothing is handed over, and nothing is given up.
     pub fn begin(&mut self, now: Timestamp) -> Polled {
         let mut polled = Polled::default();
         self.buffer.resize(BUFFER, 0);
@@ -264,7 +277,9 @@ impl<S: Default + Clone> Follower<S> {
     /// All positions, exactly behind what was handed over.
     pub fn save(&self) -> Saved<S> {
         let files = self.tracks.iter().map(saved::Kept::of).collect();
-        Saved { version: saved::VERSION, is_crowded: self.is_crowded, files }
+        let mut sealed: Vec<saved::Shut> = self.sealed.iter().map(saved::Shut::of).collect();
+        sealed.sort_unstable_by_key(saved::Shut::id);
+        Saved { version: saved::VERSION, is_crowded: self.is_crowded, files, sealed }
     }
 
     /// What to watch after the last poll. Asks the file system about the ways there, so it may hang as a poll may.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::copy;
 use super::find::{Sight, Trouble, Why};
 use super::mark::{HEAD, TAIL};
 use super::names::{self, Tag};
@@ -26,7 +27,7 @@ const MAX_GENERATIONS: usize = 64;
 const MAX_COPIES: usize = 1024;
 
 /// What a file is to one that is followed.
-enum Likeness {
+pub(super) enum Likeness {
     Other,
     /// All of it is in the other, as far as that can be seen.
     Copy,
@@ -185,10 +186,15 @@ impl<S: Default + Clone> Follower<S> {
             }
             return None;
         }
+        // What came in the place of a known file was written since.
+        let at_end = at_end && !self.tracks.iter().any(|track| *track.home == *path);
         let file = match Tail::open(path) {
             Ok(file) => file,
             Err(Refused::Missing(_)) => return None,
             Err(refused) => {
+                if at_end {
+                    self.seal(facts.id, path, facts.size);
+                }
                 polled.troubles.push(Trouble::refused(refused));
                 return None;
             }
@@ -220,7 +226,7 @@ impl<S: Default + Clone> Follower<S> {
         let is_known_home = *path == **family && self.tracks.iter().any(|track| *track.home == *path);
         let likeness = match is_known_home {
             true => Likeness::Other,
-            false => self.likeness(&track, &head[..n_head], &file, facts, sight),
+            false => self.likeness(&track, &head[..n_head], &file, facts, sight, at_end),
         };
         let read = match likeness {
             Likeness::Copy => return None,
@@ -228,9 +234,9 @@ impl<S: Default + Clone> Follower<S> {
             Likeness::Other => 0,
         };
         track.real = resolve(path).ok().filter(|real| real != path);
-        let known = self.beyond.get(&facts.id).copied();
-        // What came in the place of a known file was written since.
-        let at_end = at_end && !self.tracks.iter().any(|track| *track.home == *path);
+        let sealed = self.sealed.get(&facts.id).map(|sealed| sealed.size).filter(|size| *size <= facts.size);
+        let sealed = sealed.map(|size| size.max(read));
+        let known = self.beyond.get(&facts.id).copied().or(sealed);
         let from = known.unwrap_or(if at_end { facts.size } else { read });
         if is_packed {
             track.is_ended = at_end || known.is_some();
@@ -238,6 +244,9 @@ impl<S: Default + Clone> Follower<S> {
             self.buffer.resize(BUFFER, 0);
             if let Err(error) = track.begin_at(&file, from, &mut self.buffer) {
                 polled.troubles.push(Trouble::new(path.to_owned(), Why::Unreadable(error.to_string())));
+                if at_end {
+                    self.seal(facts.id, path, facts.size);
+                }
                 return None;
             }
         }
@@ -247,6 +256,7 @@ impl<S: Default + Clone> Follower<S> {
             track.position = 0;
         }
         self.beyond.remove(&facts.id);
+        self.sealed.remove(&facts.id);
         // Before those of which nothing was read and that were put aside later, or not yet.
         let is_later = |other: &Track<S>| {
             let is_nowhere = other.is_nowhere || !other.is_home && *other.place() == *other.home;
@@ -262,8 +272,16 @@ impl<S: Default + Clone> Follower<S> {
     }
 
     /// Whether a file has the content of a track beside it.
-    fn likeness(&mut self, new: &Track<S>, head: &[u8], file: &Tail, facts: Facts, sight: &Sight) -> Likeness {
-        if let Some((known, of)) = self.copies.get(&facts.id)
+    pub(super) fn likeness(
+        &mut self,
+        new: &Track<S>,
+        head: &[u8],
+        file: &Tail,
+        facts: Facts,
+        sight: &Sight,
+        at_end: bool,
+    ) -> Likeness {
+        if let Some((known, of, _)) = self.copies.get(&facts.id)
             && *known == facts
             && self.tracks.iter().any(|track| track.number == *of)
         {
@@ -275,11 +293,15 @@ impl<S: Default + Clone> Follower<S> {
         let common: Vec<&Path> = self.tracks.iter().map(|track| &*track.family).collect();
         let is_of = |family: &&Path| family.parent() == folder && own_name.starts_with(name(family));
         let common: Vec<&Path> = common.into_iter().filter(is_of).collect();
+        let was_seen = self.beyond.contains_key(&facts.id) || self.sealed.contains_key(&facts.id);
+        let is_known_by_name = at_end || was_seen || new.is_packed || new.family != new.home;
         for track in self.tracks.iter().filter(beside) {
             let home = name(&track.home);
             let is_near = track.family == new.family || common.iter().any(|family| home.starts_with(name(family)));
             // A name that only begins alike says little, so the content has to say more.
-            if !is_near && (head.len() < TAIL || !own_name.starts_with(names::stem(home))) {
+            let is_akin = is_near || head.len() >= TAIL && own_name.starts_with(names::stem(home));
+            // What the other has and was not read yet will be read there, if anything of it ever was.
+            if !is_akin && (is_known_by_name || track.is_packed || track.position == 0) {
                 continue;
             }
             // What can be opened is compared byte for byte, the rest by its mark.
@@ -288,6 +310,8 @@ impl<S: Default + Clone> Follower<S> {
                 Tail::open(&found.path).ok().filter(|file| file.facts().is_ok_and(|facts| facts.id == track.id))
             });
             let is_alike = match open.filter(|_| track.is_placed) {
+                Some(other) if !is_akin => copy::is_whole_in(head, file, facts.size, &other, &mut self.to_compare),
+                None if !is_akin => false,
                 Some(other) if track.is_packed => {
                     let mut known = [0; HEAD];
                     let n = Unpacked::new(other).read(&mut known).0.min(head.len());
@@ -307,11 +331,19 @@ impl<S: Default + Clone> Follower<S> {
                 if self.copies.len() >= MAX_COPIES {
                     self.copies.clear();
                 }
-                self.copies.insert(facts.id, (facts, track.number));
+                let mut mark = new.mark;
+                copy::mark_end(&mut mark, file, facts.size, new.is_packed);
+                self.copies.insert(facts.id, (facts, track.number, mark));
                 return Likeness::Copy;
             }
         }
-        Likeness::Other
+        // Somebody writes on in what was a copy.
+        match self.copies.get(&facts.id) {
+            Some((known, _, mark)) if !new.is_packed && copy::goes_on(mark, head, file, known.size, facts.size) => {
+                Likeness::Longer(known.size)
+            }
+            _ => Likeness::Other,
+        }
     }
 
     /// The home of the files among which one belongs.

@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::copy::MAX_COMPARED;
 use super::find::{PATIENCE, Sight, Trouble};
 use super::mark::TAIL;
 use super::names;
@@ -60,6 +61,8 @@ impl<S: Default + Clone> Follower<S> {
         let knows_not_beyond = self.is_crowded && self.beyond.is_empty();
         let mut sight = self.see(now);
         let mut beside = Beside::default();
+        self.to_compare = MAX_COMPARED;
+        self.drop_copies(&sight);
         self.claim(now, &mut sight, polled);
         if !sight.is_whole && self.tracks.iter().any(|track| track.is_displaced && !track.is_ended) {
             // Something happened: there may be more.
@@ -74,6 +77,7 @@ impl<S: Default + Clone> Follower<S> {
             at += 1;
         }
         if sight.is_whole {
+            self.note_sealed(&sight);
             let at_end = is_first || knows_not_beyond;
             self.take_in(now, at_end, &mut sight, &mut beside, polled);
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::mark::Mark;
+use super::sealed::Sealed;
 use super::track::Track;
 use crate::base::Timestamp;
 use crate::sys::tail::{Facts, FileId};
@@ -23,6 +24,36 @@ pub struct Saved<S> {
     #[serde(rename = "many", default, skip_serializing_if = "is_false")]
     pub(super) is_crowded: bool,
     pub(super) files: Vec<Kept<S>>,
+    /// Files that may not be read yet.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub(super) sealed: Vec<Shut>,
+}
+
+/// One file that existed when watching began and may not be read yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Shut {
+    #[serde(rename = "p")]
+    path: Bytes,
+    #[serde(rename = "d")]
+    dev: u64,
+    #[serde(rename = "i")]
+    ino: u64,
+    #[serde(rename = "o")]
+    size: u64,
+}
+
+impl Shut {
+    pub(super) fn of((id, sealed): (&FileId, &Sealed)) -> Shut {
+        Shut { path: Bytes::of(&sealed.path), dev: id.dev, ino: id.ino, size: sealed.size }
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        FileId { dev: self.dev, ino: self.ino }
+    }
+
+    pub(super) fn sealed(self) -> (FileId, Sealed) {
+        (self.id(), Sealed { path: self.path.path(), size: self.size, n_missed: 0 })
+    }
 }
 
 /// One file.

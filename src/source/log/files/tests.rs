@@ -9,6 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::sys::tail::denied;
 use crate::sys::wake::Wake;
 
 /// A folder, a follower and a clock.
@@ -113,6 +114,63 @@ fn what_was_there_before_says_nothing_and_what_comes_later_is_read_whole() {
     assert_eq!(bench.poll(), "a.log: half done/|a.log: new/|b.log: first/|");
     assert_eq!(bench.poll(), "");
     assert_eq!((bench.last.n_files, bench.last.n_unread, bench.last.due), (2, 0, None));
+}
+
+/// What was there before is old also when it opens only later; `restarts` in between.
+fn opens_later(restarts: bool) {
+    let mut bench = Bench::new(&["*.log*"]);
+    for name in ["a.log", "b.log", "c.log", "d.log"] {
+        bench.append(name, "old\nolder\nha");
+        denied::set(&bench.path(name), true);
+    }
+    bench.append("e.log.1", "old");
+    bench.pack("e.log.1", "e.log.1.gz");
+    denied::set(&bench.path("e.log.1.gz"), true);
+    bench.begin();
+    assert_eq!(bench.troubles().len(), 5);
+    bench.append("later.log", "first\n");
+    denied::set(&bench.path("later.log"), true);
+    bench.append("a.log", "lf\nnew\n");
+    assert_eq!(bench.poll(), "");
+    if restarts {
+        bench.restart();
+        assert_eq!(bench.poll(), "");
+    }
+    bench.rename("b.log", "b.log.1");
+    bench.append("b.log", "after\n");
+    fs::write(bench.path("c.log"), "anew\n").unwrap();
+    assert_eq!(bench.poll(), "b.log: after/|");
+    if restarts {
+        bench.restart();
+    }
+    bench.append("c.log", "and much more of it\n");
+    for name in ["a.log", "b.log.1", "c.log", "d.log", "e.log.1.gz", "later.log"] {
+        denied::set(&bench.path(name), false);
+    }
+    let all = "a.log: half/|a.log: new/|c.log: anew/|c.log: and much more of it/|later.log: first/|";
+    assert_eq!(bench.poll(), all);
+    bench.append("d.log", "lf\n");
+    assert_eq!(bench.poll(), "d.log: half/|");
+    assert!(bench.follower.sealed.is_empty() && bench.troubles().is_empty());
+}
+
+#[test]
+fn what_was_there_before_says_nothing_either_when_it_may_be_read_only_later() {
+    opens_later(false);
+    opens_later(true);
+}
+
+#[test]
+fn a_refused_file_that_is_gone_is_forgotten() {
+    let mut bench = Bench::new(&["*.log"]);
+    bench.append("a.log", "old\n");
+    denied::set(&bench.path("a.log"), true);
+    bench.begin();
+    assert_eq!(bench.follower.sealed.len(), 1);
+    fs::remove_file(bench.path("a.log")).unwrap();
+    bench.poll();
+    bench.poll();
+    assert!(bench.follower.sealed.is_empty());
 }
 
 #[test]
@@ -639,4 +697,54 @@ fn a_copy_of_a_file_that_was_emptied_is_no_new_content() {
     let read: Vec<String> = (0..4).map(|_| bench.poll_after(Span::millis(1100))).collect();
     assert_eq!(read, ["", "a.log! Truncated 0|a.log.|a.log: 1/|a.log: 22/|", "", ""]);
     assert_eq!(bench.poll_after(Span::secs(61)), "");
+}
+
+#[test]
+fn copies_inside_the_pattern_are_counted_once() {
+    for (n, line) in [(200, "an error\n"), (3, "x\n"), (200, "x\n"), (40_000, "another error\n")] {
+        let mut bench = Bench::new(&["*"]);
+        bench.begin();
+        bench.append("b.log", line.repeat(n));
+        let mut counts = vec![bench.poll().matches('|').count()];
+        let mut copy = |bench: &mut Bench, to: &str| {
+            fs::copy(bench.path("b.log"), bench.path(to)).unwrap();
+            counts.push(bench.poll().matches('|').count());
+        };
+        copy(&mut bench, "b.bak1");
+        bench.append("b.log", "one more\n");
+        assert_eq!(bench.poll(), "b.log: one more/|", "{n} {line:?}");
+        copy(&mut bench, "b.bak2");
+        copy(&mut bench, "a.save");
+        assert_eq!(counts, [n, 0, 0, 0], "{n} {line:?}");
+        bench.append("b.bak1", "other\n");
+        assert_eq!(bench.poll(), "b.bak1: other/|", "{n} {line:?}");
+        bench.restart();
+        assert_eq!(bench.poll(), "", "{n} {line:?}");
+        assert_eq!(bench.poll(), "", "{n} {line:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_was_seen_empty_and_in_parts_is_counted_once() {
+    let mut bench = Bench::new(&["*"]);
+    let text: String = (0..200).map(|i| format!("line {i}\n")).collect();
+    bench.append("b.log", &text);
+    assert_eq!(bench.poll().matches('|').count(), 200);
+    for name in ["b.bak", "copy"] {
+        bench.append(name, "");
+        assert_eq!(bench.poll(), "");
+        bench.append(name, &text[..500]);
+        assert_eq!(bench.poll(), "", "{name}");
+        bench.append(name, &text[500..]);
+        assert_eq!(bench.poll(), "", "{name}");
+        bench.append(name, format!("to {name}\n"));
+        assert_eq!(bench.poll(), format!("{name}: to {name}/|"));
+    }
+    bench.append("small", "");
+    bench.append("d.log", "1\n2\n3\n");
+    assert_eq!(bench.poll(), "d.log: 1/|d.log: 2/|d.log: 3/|");
+    bench.append("small", "1\n2\n3\n");
+    assert_eq!(bench.poll(), "");
+    bench.append("e.log", "1\n2\n");
+    assert_eq!(bench.poll(), "e.log: 1/|e.log: 2/|", "so few bytes have to be all of the other");
 }
