@@ -302,7 +302,7 @@ fn take(piece: Piece, texts: &mut Texts) {
     }
 }
 
-/// A container writes without a pause, long lines among short ones. The reader is dropped
+/// Containers write without a pause, with a terminal and without, long lines among short ones. The reader is dropped
 /// and begins again from what it saved, waits are given up, the engine is killed and started again. What was read is
 /// what the engine has in its logs: each line once, in its order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,10 +324,11 @@ async fn outside_each_line_of_a_container_comes_once_whatever_is_killed() {
         )
     };
     docker.run("backstop-test-api", "api", &[], &script(12_000));
+    docker.run("backstop-test-tty", "tty", &["-t"], &script(6000));
     let (mut texts, mut random, watch) = (Texts::new(), Random(3), Stopwatch::start());
     let (mut n_kills, mut n_restarts) = (0, 0);
     let is_over = |texts: &Texts| {
-        ["api"].iter().all(|service| {
+        ["api", "tty"].iter().all(|service| {
             texts.get(&(service.to_string(), "stdout".into())).is_some_and(|text| text.contains("the end"))
         })
     };
@@ -354,9 +355,12 @@ async fn outside_each_line_of_a_container_comes_once_whatever_is_killed() {
         take(piece, &mut texts);
     }
     let (out, err) = docker.docker(&["logs", "backstop-test-api"]);
+    let (terminal, _) = docker.docker(&["logs", "backstop-test-tty"]);
     eprintln!("{n_kills} kills, {n_restarts} restarts, {} bytes", texts.values().map(String::len).sum::<usize>());
     assert!(n_kills > 0 && n_restarts > 5, "{n_kills} kills, {n_restarts} restarts");
-    for ((service, stream), wanted) in [(("api", "stdout"), out), (("api", "stderr"), err)] {
+    for ((service, stream), wanted) in
+        [(("api", "stdout"), out), (("api", "stderr"), err), (("tty", "stdout"), terminal)]
+    {
         let got = texts.remove(&(service.to_string(), stream.to_string())).unwrap_or_default();
         let differs = got.lines().zip(wanted.lines()).position(|(got, wanted)| got != wanted);
         let near = |text: &str| -> Vec<String> {

@@ -160,11 +160,6 @@ impl Pattern {
         Ok(Pattern { parts })
     }
 
-    /// Whether its last part has no wildcard: in each folder, it means one file at most.
-    pub fn ends_with_name(&self) -> bool {
-        matches!(self.parts.last(), Some(Part::Name(_)))
-    }
-
     /// The folder that all of it lies in.
     pub fn folder(&self) -> PathBuf {
         let names = self.parts.iter().map_while(|part| match part {

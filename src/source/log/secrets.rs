@@ -1,8 +1,7 @@
 //! Secrets in lines: which there are, and lines without them.
 //!
 //! Enters: the text of a line, or of an event of several. Leaves: the same text with every value that looks like a secret
-//! replaced by `***`, and what to say where one was found: its kind and its place, never the value. Finding and hiding differ
-//! on purpose. [`PATTERNS`] raise alarms, so they leave out what may be harmless; [`hide`] stands in front of everything that is
+//! replaced by `***`. Finding and hiding differ on purpose. [`PATTERNS`] raise alarms, so they leave out what may be harmless; [`hide`] stands in front of everything that is
 //! shown or kept, so it hides what may be a secret. It never fails: where values remain after a few passes, the whole text is
 //! hidden.
 
@@ -18,8 +17,6 @@ use std::sync::LazyLock;
 use regex::bytes::{Regex, RegexBuilder};
 
 pub use patterns::{COSTLY, PATTERNS};
-
-use crate::base::Timestamp;
 
 /// What stands for a hidden value.
 const HIDDEN: &str = "***";
@@ -42,42 +39,6 @@ pub fn hide(text: &str) -> Cow<'_, str> {
         hidden = Cow::Owned(hide_key_lines(&without(&hidden, &spans)).into_owned());
     }
     if values(&hidden).is_empty() { hidden } else { Cow::Borrowed(HIDDEN) }
-}
-
-/// What one of [`PATTERNS`] finds, as people call it: `an AWS access key`. None for other names.
-pub fn kind(pattern: &str) -> Option<&'static str> {
-    Some(match pattern {
-        "secret_password" | "secret_pwd" => "a password",
-        "secret_assignment" => "a secret",
-        "secret_token" => "a token",
-        "secret_api_key" => "an API key",
-        "secret_storage_key" => "a key of a storage account",
-        "secret_basic_auth" => "a user name and password (basic authentication)",
-        "secret_bearer_token" => "a bearer token",
-        "secret_url_password" => "a password in an address",
-        "secret_aws_key" => "an AWS access key",
-        "secret_jwt" => "a JSON web token",
-        "secret_private_key" => "a private key",
-        "secret_github_token" => "a GitHub token",
-        "secret_gitlab_token" => "a GitLab token",
-        "secret_slack_token" => "a Slack token",
-        "secret_slack_webhook" => "the address of a Slack webhook",
-        "secret_stripe_key" => "a Stripe key",
-        "secret_google_key" => "a Google API key",
-        "secret_ai_key" => "a key of an AI provider",
-        "secret_package_token" => "a token of a package registry",
-        _ => return None,
-    })
-}
-
-/// What an alert says of a secret that `pattern` found at `place` (a path, a container, a unit), in a line written at `at`; never
-/// the value. None where the pattern is none of [`PATTERNS`].
-pub fn report(pattern: &str, place: &str, at: Timestamp) -> Option<String> {
-    let kind = kind(pattern)?;
-    Some(format!(
-        "{kind} stands in {place}, in a line of {}; its value is not shown. Take it out of use first, then find who writes it.",
-        at.rfc3339()
-    ))
 }
 
 /// One regular expression, and all of them as one that only says whether to look closer.

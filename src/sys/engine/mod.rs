@@ -178,8 +178,12 @@ impl Engine {
             true => Call::ask(&address, &path).await?,
             false => Call::ask_whole(&address, &path).await?,
         };
-        // Podman answers only when there is a line, so this may take as long as a line does.
-        match call.status().await? {
+        // Podman answers only when there is a line, so one that is followed may take as long as a line does.
+        let status = match follows {
+            true => call.status().await?,
+            false => self.within(LONG, call.status()).await?,
+        };
+        match status {
             200 => Ok(Some(Log(call))),
             404 => Ok(None),
             status => Err(self.within(SHORT, async { Ok(self.refused(status, call).await) }).await?),

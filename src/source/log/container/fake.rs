@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) instead: Option<(&'static str, Vec<u8>)>,
     /// Nobody answers.
     pub(super) hangs: bool,
+    /// The answer with a log that is not followed has no end.
+    pub(super) stalls: bool,
     is_down: bool,
     /// With each death all connections end.
     deaths: u64,
@@ -303,7 +305,7 @@ fn answer(world: &World, path: &str, sent: &mut usize, is_first: bool) -> (Vec<u
         }
     }
     *sent = container.log.len();
-    (bytes, !follows || !container.is_running)
+    (bytes, if follows { !container.is_running } else { !world.stalls })
 }
 
 /// As an engine sends it.

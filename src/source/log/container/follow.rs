@@ -22,6 +22,9 @@ use crate::sys::engine::{Engine, Id, Inspected, Stream, Wanted};
 /// How long a log may go on when the engine says that its container ended.
 const LAST_WORDS: Span = Span::secs(2);
 
+/// How long a log that is read to its end, and not followed, may pause: the engine has all of it.
+const SILENCE: Span = Span::secs(20);
+
 /// A log that was read for so long needs no pause before it is read again.
 const SETTLED: Span = Span::secs(5);
 
@@ -188,6 +191,10 @@ impl Follower {
             let piece = tokio::select! {
                 piece = log.piece() => piece?,
                 () = &mut is_late, if follows => return Err(Stop::End),
+                () = pause(SILENCE), if !follows => {
+                    let detail = format!("the rest of the log of {} did not come within {SILENCE}", self.id.short());
+                    return Err(Stop::Odd(Failure::new("timeout", detail)));
+                }
             };
             let Some(piece) = piece else { break };
             let is_burst = since_last.replace(Stopwatch::start()).is_some_and(|last: Stopwatch| last.elapsed() < BURST);

@@ -282,6 +282,23 @@ async fn an_engine_that_hangs_is_told() {
     assert!(told[0].ends_with("does not answer within 10s"), "{told:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_whose_end_does_not_come_is_read_again() {
+    let fake = FakeEngine::start();
+    fake.add(Fake::service(1, "shop", "api"));
+    let mut containers = begun(&fake).await;
+    fake.change(|world| world.stalls = true);
+    fake.write(1, Stream::Out, now(), "last words");
+    fake.run(1, false);
+    let told = until(&mut containers, "1 failed").await;
+    let said = "1 failed: timeout: the rest of the log of 000000000000 did not come within 20s";
+    assert_eq!(told.last().map(String::as_str), Some(said));
+    fake.change(|world| world.stalls = false);
+    let told = until(&mut containers, "1/stdout: last words").await;
+    assert!(told.contains(&"1 Well".to_string()), "{told:?}");
+    assert_eq!(told.iter().filter(|text| text.contains("last words")).count(), 1, "{told:?}");
+}
+
 #[tokio::test]
 async fn ten_thousand_containers_are_too_many_and_a_hostile_one_is_passed_over() {
     let fake = FakeEngine::start();

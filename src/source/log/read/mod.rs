@@ -194,11 +194,6 @@ impl Plan {
         self.0.counted.iter().map(String::as_str)
     }
 
-    /// How many of them are patterns.
-    pub fn n_patterns(&self) -> usize {
-        self.0.n_patterns
-    }
-
     /// The names of the values.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.0.values.iter().map(|(name, _)| name.as_str())

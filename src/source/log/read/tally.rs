@@ -38,8 +38,6 @@ pub struct Matches {
     pub name: String,
     /// Events since ever.
     pub total: u64,
-    /// Events since they were last taken.
-    pub new: u64,
     /// When the one read last was written.
     pub last: Option<Timestamp>,
 }
@@ -135,11 +133,6 @@ impl Tally {
         self.broken_values
     }
 
-    /// Takes what is new: how many events each of [`Tally::matches`] gained since the last time.
-    pub fn take_new(&mut self) -> Vec<u64> {
-        self.matches.iter_mut().map(|matches| std::mem::take(&mut matches.new)).collect()
-    }
-
     /// Takes the newest lines as evidence, the oldest first; ten at most.
     pub fn take_exhibits(&mut self) -> Vec<Exhibit> {
         std::mem::take(&mut self.exhibits).into()
@@ -154,7 +147,6 @@ impl Tally {
     pub(super) fn add_match(&mut self, n: usize) {
         if let Some(matches) = self.matches.get_mut(n) {
             matches.total += 1;
-            matches.new += 1;
         }
     }
 

@@ -320,18 +320,12 @@ fn no_pattern_crosses_a_line() {
 }
 
 #[test]
-fn every_kind_has_a_name_and_its_report_no_value() {
+fn each_kind_of_secret_has_one_name() {
     let names: std::collections::BTreeSet<&str> = PATTERNS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), PATTERNS.len(), "each name once");
     for name in names {
-        assert!(name.starts_with("secret_") && kind(name).is_some(), "{name}");
+        assert!(name.starts_with("secret_"), "{name}");
     }
-    assert_eq!(
-        report("secret_aws_key", "/var/log/shop.log", Timestamp(0)).unwrap(),
-        "an AWS access key stands in /var/log/shop.log, in a line of 1970-01-01T00:00:00.000Z; its value is not shown. \
-         Take it out of use first, then find who writes it."
-    );
-    assert_eq!(report("errors", "/x", Timestamp(0)), None);
 }
 
 /// Pieces of lines with secrets, in any order, with anything between.
