@@ -256,6 +256,7 @@ fn engine_config(rules: Vec<Rule>) -> engine::Config {
         capped: None,
         steps: Vec::new(),
         obstacles: Vec::new(),
+        running: Default::default(),
         probes: Vec::new(),
         budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },

@@ -6,6 +6,7 @@ use backstop::base::{
     Batch, Exhibit, Failure, Id, Labels, Level, Line, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit,
 };
 use backstop::engine::command::{Command, Reply};
+use backstop::engine::facts::{OnChange, Running, Told};
 use backstop::engine::{Config, Effect, Engine, Event, Input, Kept, Reach, SourceInfo, State, Writer};
 use backstop::notify::outbox::{Receipt, Sent};
 use backstop::notify::story::Story;
@@ -308,6 +309,7 @@ fn config(rules: Vec<Rule>, mode: Mode) -> Config {
         capped: None,
         steps: vec!["previous version".into()],
         obstacles: Vec::new(),
+        running: Default::default(),
         probes: Vec::new(),
         budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
         watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
@@ -950,4 +952,106 @@ fn a_past_that_cannot_be_read_fails_the_rule_and_no_other() {
     let rules = world.engine.snapshot(world.now).rules;
     assert!(rules[0].failed.as_ref().is_some_and(|why| why.contains("checksum")), "{:?}", rules[0].failed);
     assert_eq!((&rules[1].failed, &rules[1].no_data), (&None, &None));
+}
+
+/// What the container `shop_api_1` runs, looked at `at`.
+fn image(world: &mut World, at: Timestamp, version: &str) {
+    let image = format!("shop/api:{version}");
+    let labels = [("name", "shop_api_1"), ("service", "api"), ("image", image.as_str()), ("version", version)];
+    world.look(at, "api", &[("container_info", &labels, 1.0)], true);
+}
+
+/// Told by containers, as `app.version = { container = "api" }` would be where that names a service.
+fn told_by_containers(on_change: OnChange) -> Running {
+    let selector = promql::compile_selector("container_info{service=\"api\"}").unwrap();
+    Running { told: Some(Told { selector, label: "version".into() }), on_change }
+}
+
+/// The titles of messages about changes, in the order they were sent; forgets them.
+fn changes_told(world: &mut World) -> Vec<String> {
+    let told = std::mem::take(&mut world.effects).into_iter().filter_map(|effect| match effect {
+        Effect::Deliver(sending) if sending.delivery.notice.thread == "changes" => Some(sending.delivery.notice.story),
+        _ => None,
+    });
+    told.map(|story| match story {
+        Story::Agent { title, .. } => title,
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn what_ran_at_t0_is_part_of_the_deployment_and_what_changes_with_it_too() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    image(&mut world, BEGIN + INTERVAL, "1.4.1");
+    world.deploy("1.4.2", "1.4.1");
+    image(&mut world, BEGIN + INTERVAL.times(2), "1.4.2");
+    let facts = |world: &World| world.engine.snapshot(world.now).deployment.unwrap().facts;
+    let wanted = [("container shop_api_1", "shop/api:1.4.2"), ("version", "1.4.2")];
+    assert_eq!(facts(&world), wanted.map(|(thing, how)| (thing.to_string(), how.to_string())).into());
+    world.restart();
+    world.pass_until(BEGIN + Span::mins(5));
+    assert_eq!(changes_told(&mut world), Vec::<String>::new(), "the deployment was announced");
+    assert_eq!(facts(&world)["version"], "1.4.2", "kept over a restart");
+    // Long after T0 it is another matter: what is watched is no longer what was deployed.
+    image(&mut world, BEGIN + Span::mins(10), "1.4.3");
+    world.pass_until(BEGIN + Span::mins(11));
+    assert_eq!(
+        changes_told(&mut world),
+        ["CHANGED, and nobody announced it: shop runs 1.4.3 (before: 1.4.2)"],
+        "one message for the version and its container"
+    );
+    assert_eq!(facts(&world)["version"], "1.4.2", "the record of T0 stays");
+    world.pass_until(BEGIN + Span::hours(49));
+    assert_eq!(world.verdict(), Some("inconclusive"));
+}
+
+#[test]
+fn a_change_while_the_agent_was_down_is_told_and_only_once() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    image(&mut world, BEGIN + INTERVAL, "1.4.1");
+    world.restart();
+    image(&mut world, BEGIN + Span::mins(3), "1.4.2");
+    assert_eq!(changes_told(&mut world), Vec::<String>::new(), "others may follow");
+    // The message is owed, whatever happens to the agent.
+    world.restart();
+    world.pass_until(BEGIN + Span::mins(4));
+    assert_eq!(changes_told(&mut world).len(), 1);
+    image(&mut world, BEGIN + Span::mins(5), "1.4.2");
+    world.pass_until(BEGIN + Span::mins(6));
+    assert_eq!(changes_told(&mut world), Vec::<String>::new());
+}
+
+#[test]
+fn a_version_that_series_tell_is_one_or_it_is_not_known() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    let running = |world: &World| world.engine.snapshot(world.now).running;
+    assert_eq!(running(&world), None);
+    image(&mut world, BEGIN + INTERVAL, "1.4.1");
+    assert_eq!(running(&world).as_deref(), Some("1.4.1"));
+    let of = |name: &'static str, version: &'static str| [("name", name), ("service", "api"), ("version", version)];
+    let (old, new) = (of("shop_api_1", "1.4.1"), of("shop_api_2", "1.4.2"));
+    world.look(BEGIN + INTERVAL.times(2), "api", &[("container_info", &old, 1.0), ("container_info", &new, 1.0)], true);
+    assert_eq!(running(&world), None, "two versions run");
+    world.look(BEGIN + INTERVAL.times(3), "api", &[("container_info", &new, 1.0)], true);
+    assert_eq!(running(&world).as_deref(), Some("1.4.2"));
+    world.look(BEGIN + INTERVAL.times(4), "api", &[], false);
+    assert_eq!(running(&world), None, "nothing runs");
+}
+
+#[test]
+fn a_version_that_nobody_announced_is_watched_where_that_is_wanted_and_asks_before_it_goes_back() {
+    let running = told_by_containers(OnChange::Watch);
+    let mut world = World::new(Config { running, ..config(vec![errors()], Mode::Auto) });
+    let mut service = Service::new();
+    image(&mut world, BEGIN + INTERVAL, "1.4.1");
+    service.serve(&mut world, 30, 0.0);
+    let at = world.now + INTERVAL;
+    image(&mut world, at, "1.4.2");
+    world.pass_until(at + Span::mins(1));
+    let deployment = world.engine.snapshot(world.now).deployment.unwrap();
+    assert_eq!((deployment.version.as_str(), deployment.previous.as_deref()), ("1.4.2", Some("1.4.1")));
+    assert_eq!(deployment.t0, Some(at));
+    assert_eq!(changes_told(&mut world).len(), 1, "it is told as well");
+    assert_eq!(world.engine.snapshot(world.now).rollback.mode, "ask", "configured is auto");
 }

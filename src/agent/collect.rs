@@ -137,7 +137,7 @@ impl Task {
         }
     }
 
-    async fn read(self, version: Version) {
+    async fn read(self, mut version: Version) {
         let mut at = self.clock.now();
         loop {
             let work = async {

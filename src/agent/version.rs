@@ -3,10 +3,13 @@
 //! Enters: nothing. Leaves: the version's text, or why it cannot be read. Bounded in time and size.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::base::Span;
+use crate::sys::apart::Apart;
 use crate::sys::http::{Client, Method, Request, Url};
 use crate::sys::process::{self, Program};
+use crate::sys::read;
 
 /// How the running version is read.
 #[derive(Clone, Debug)]
@@ -20,19 +23,20 @@ pub enum How {
         /// The place.
         path: serde_json_path::JsonPath,
     },
+    /// The name of what a symbolic link leads to.
+    Link(PathBuf),
 }
 
 /// The reader of the running version.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Version {
-    /// How it is read.
-    pub how: How,
+    how: How,
     /// How often.
     pub interval: Span,
-    /// How long it may take.
-    pub timeout: Span,
-    /// The client for pages.
-    pub client: Client,
+    timeout: Span,
+    client: Client,
+    /// The look at a link: its mount may hang.
+    looking: Apart<()>,
 }
 
 /// The longest version, in bytes; more is not one.
@@ -42,14 +46,24 @@ const MAX_VERSION: usize = 200;
 const MAX_READ: usize = 64 << 10;
 
 impl Version {
+    /// Read in this way, so often, within `timeout`; `client` fetches pages.
+    pub fn new(how: How, interval: Span, timeout: Span, client: Client) -> Version {
+        Version { how, interval, timeout, client, looking: Apart::default() }
+    }
+
     /// Reads it once.
     ///
     /// # Errors
     /// A fragment that says why it cannot be read.
-    pub async fn read(&self) -> Result<String, String> {
+    pub async fn read(&mut self) -> Result<String, String> {
         let text = match &self.how {
             How::Command(argv) => self.run(argv).await?,
             How::Http { url, path } => self.fetch(url, path).await?,
+            How::Link(path) => {
+                let (path, timeout) = (path.clone(), self.timeout);
+                let looked = self.looking.run("version", timeout, move |()| led_to(&path)).await;
+                looked.map_err(|late| late.to_string())??
+            }
         };
         let version = text.lines().next().unwrap_or("").trim();
         match version {
@@ -99,5 +113,39 @@ impl Version {
             Some(_) => Err("what stands there is no version".into()),
             None => Err("nothing stands there".into()),
         }
+    }
+}
+
+/// The last part of the path that a link leads to in the end.
+fn led_to(link: &Path) -> Result<String, String> {
+    let target = read::resolve(link).map_err(|error| format!("{}: {error}", link.display()))?;
+    if target == link {
+        return Err(format!("{} is no symbolic link", link.display()));
+    }
+    let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.ok_or_else(|| format!("{} leads to the root", link.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_tells_the_name_of_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(folder.join("releases/1.4.2")).unwrap();
+        std::fs::create_dir_all(folder.join("releases/1.4.3")).unwrap();
+        let link = folder.join("current");
+        let mut version = Version::new(How::Link(link.clone()), Span::secs(15), Span::secs(5), Client::new());
+        assert!(version.read().await.unwrap_err().contains("No such file"), "it is not there");
+        for name in ["1.4.2", "1.4.3"] {
+            drop(std::fs::remove_file(&link));
+            std::os::unix::fs::symlink(format!("releases/{name}"), &link).unwrap();
+            assert_eq!(version.read().await.as_deref(), Ok(name));
+        }
+        let mut version =
+            Version::new(How::Link(folder.join("releases")), Span::secs(15), Span::secs(5), Client::new());
+        assert!(version.read().await.unwrap_err().ends_with("is no symbolic link"));
     }
 }

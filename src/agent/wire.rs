@@ -8,7 +8,7 @@ use super::Options;
 use super::remotes::Remotes;
 use super::version::{How, Version};
 use crate::base::Span;
-use crate::config::{self, Config, SourceConfig, app};
+use crate::config::{self, Config, SourceConfig, version};
 use crate::engine;
 use crate::notify::{self, Channel};
 use crate::rollback::config::{Mode as Written, Otherwise};
@@ -109,7 +109,7 @@ fn assemble(config: &Config, host: &str) -> Built {
         socket: config.socket(),
         listen: config.web.listen.to_string(),
         engine: engine_config(config, host, &sources),
-        version: config.app.version.as_ref().map(|v| version(v, config, &outside)),
+        version: config.app.version.as_ref().and_then(|v| version(v, config, &outside)),
         sources,
         channels,
         remotes: Remotes::new(&config.remotes, &outside),
@@ -153,12 +153,24 @@ fn signal(config: &SourceConfig) -> Option<Arc<Signal>> {
     }
 }
 
-fn version(written: &app::Version, config: &Config, outside: &Outside) -> Version {
+/// Who reads the running version; nobody where a source tells it.
+fn version(written: &version::Version, config: &Config, outside: &Outside) -> Option<Version> {
     let how = match written {
-        app::Version::Command(argv) => How::Command(argv.clone()),
-        app::Version::Http { url, path } => How::Http { url: url.clone(), path: path.clone() },
+        version::Version::Command(argv) => How::Command(argv.clone()),
+        version::Version::Http { url, path } => How::Http { url: url.clone(), path: path.clone() },
+        version::Version::Link(path) => How::Link(path.clone()),
+        version::Version::Told(..) => return None,
     };
-    Version { how, interval: config.app.interval, timeout: config.app.timeout, client: outside.http.clone() }
+    Some(Version::new(how, config.app.interval, config.app.timeout, outside.http.clone()))
+}
+
+/// How the engine learns what runs.
+fn running(config: &Config) -> engine::facts::Running {
+    let told = match &config.app.version {
+        Some(version::Version::Told(told, _)) => Some(told.clone()),
+        _ => None,
+    };
+    engine::facts::Running { told, on_change: config.app.on_change }
 }
 
 /// The engine of a configuration, for these sources of it on this host.
@@ -190,6 +202,7 @@ pub fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine:
         probes: config.rollback.verify.probes.iter().map(|p| p.value.clone()).collect(),
         budgets: (budget.decide, budget.execute, budget.verify),
         watch: config.watch.clone(),
+        running: running(config),
         look_back: config.store.look_back,
         limits: limits(config),
         on_disk: true,

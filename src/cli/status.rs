@@ -203,7 +203,11 @@ fn deployment(snapshot: &Snapshot, when: &When) -> String {
             format!("{}   {due}{against}", when.since(t0).since_t0())
         }
     };
-    format!("{}{} ({before})   {state}\n", pad("deployment", 12), d.version)
+    let mut text = format!("{}{} ({before})   {state}\n", pad("deployment", 12), d.version);
+    for change in d.changes.iter().rev().take(3) {
+        text += &format!("{}{change}, and nobody announced it\n", pad("changed", 12));
+    }
+    text
 }
 
 fn rollback(snapshot: &Snapshot) -> String {

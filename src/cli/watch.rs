@@ -63,6 +63,8 @@ pub fn render(snapshot: &Snapshot, when: &When) -> String {
     text.push('\n');
     text += &section("criteria", snapshot.rules.iter().filter_map(criterion));
     text += &section("coverage", coverage(d));
+    text += &section("at T0", d.facts.iter().map(|(thing, how)| format!("{thing}   {how}")));
+    text += &section("changed", d.changes.iter().map(|change| format!("{change}, and nobody announced it")));
     text += &section("incidents", incidents(snapshot, d, when));
     text
 }

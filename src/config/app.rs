@@ -6,12 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use jiff::tz::TimeZone;
-use serde_json_path::JsonPath;
-
+use super::version::Version;
 use crate::base::table::{Placed, Read, Size, nearest};
 use crate::base::{Labels, Node, Problems, Span, Table};
-use crate::sys::http::Url;
+use crate::engine::facts::OnChange;
+use jiff::tz::TimeZone;
 
 /// `[app]`.
 #[derive(Clone, Debug)]
@@ -28,20 +27,8 @@ pub struct App {
     pub labels: Labels,
     /// How the running version is read.
     pub version: Option<Version>,
-}
-
-/// How the running version is read.
-#[derive(Clone, Debug)]
-pub enum Version {
-    /// The first line that a program prints.
-    Command(Vec<String>),
-    /// A place in the JSON of a page.
-    Http {
-        /// The page.
-        url: Url,
-        /// The place.
-        path: JsonPath,
-    },
+    /// What a change of it does that nobody announced.
+    pub on_change: OnChange,
 }
 
 /// `[agent]`.
@@ -89,6 +76,7 @@ impl App {
             timeout: Span::secs(5),
             labels: Labels::empty(),
             version: None,
+            on_change: OnChange::default(),
         }
     }
 
@@ -116,66 +104,26 @@ impl App {
         app.timeout = positive(&mut table, "timeout", app.timeout, p);
         app.labels = read_labels(&mut table, p);
         app.version = table.node("version").and_then(|n| Version::read(n, p));
-        not_yet(&mut table, &["on_change"], p);
+        app.on_change = read_on_change(&mut table, p);
         table.finish(p);
         app
     }
 }
 
-impl Version {
-    fn read(node: &Node, problems: &mut Problems) -> Option<Version> {
-        let mut table = Table::open(node, "`version`", problems)?;
-        not_yet(&mut table, &["series", "label", "container", "unit", "link"], problems);
-        let command: Option<Vec<String>> = table.get("command", problems);
-        let url: Option<Placed<String>> = table.get("http", problems);
-        let has_command = table.key_place("command").is_some();
-        let version = match (command, url) {
-            (Some(argv), None) if !argv.is_empty() => Some(Version::Command(argv)),
-            (Some(_), None) => {
-                problems
-                    .error(table.place(), "a command that names no program", "")
-                    .help("command = [\"/path/to/it\"]");
-                None
-            }
-            (None, Some(url)) => {
-                let path: Option<Placed<String>> = table.required("json", "\"version\"", problems);
-                Version::of_page(&url, path?, problems)
-            }
-            (Some(_), Some(_)) => {
-                problems.error(table.place(), "`command` and `http` at once", "one of them reads the version");
-                None
-            }
-            (None, None) if has_command => None,
-            (None, None) => {
-                problems
-                    .error(table.place(), "`version` does not say how it is read", "")
-                    .help("command = [\"…\"], or http = \"http://…\" with json = \"version\"");
-                None
-            }
-        };
-        table.finish(problems);
-        version
+/// What an unannounced change of the version does.
+fn read_on_change(table: &mut Table<'_>, problems: &mut Problems) -> OnChange {
+    const WORDS: [(&str, OnChange); 2] = [("report", OnChange::Report), ("watch", OnChange::Watch)];
+    let Some(word) = table.get::<Placed<String>>("on_change", problems) else { return OnChange::default() };
+    let Some((_, chosen)) = WORDS.iter().find(|(known, _)| *known == word.value) else {
+        problems.error(&word.place, format!("`on_change` is no `{}`", word.value), "").help("\"report\" or \"watch\"");
+        return OnChange::default();
+    };
+    if table.key_place("version").is_none() && *chosen == OnChange::Watch {
+        problems
+            .error(&word.place, "no change of the version can be seen", "nothing says how it is read")
+            .help("set `version` as well, for example version = { command = [\"…\"] }");
     }
-
-    fn of_page(url: &Placed<String>, path: Placed<String>, problems: &mut Problems) -> Option<Version> {
-        let address = match crate::sys::http::address(&url.value) {
-            Ok(address) => Some(address),
-            Err((why, help)) => {
-                problems.error(&url.place, why, "an address").help(help);
-                None
-            }
-        };
-        let text = if path.value.starts_with('$') { path.value.clone() } else { format!("$.{}", path.value) };
-        match JsonPath::parse(&text) {
-            Ok(parsed) => Some(Version::Http { url: address?, path: parsed }),
-            Err(_) => {
-                problems
-                    .error(&path.place, format!("`{}` is no path", path.value), "")
-                    .help("JSONPath without the leading `$.`: build.version");
-                None
-            }
-        }
-    }
+    *chosen
 }
 
 impl Agent {

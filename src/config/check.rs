@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::app::App;
+use super::version::{Teller, Version};
 use super::{Files, SourceConfig, shortest_interval};
 use crate::base::table::{Value, nearest};
 use crate::base::{Node, Place, Problems, Span};
@@ -107,6 +108,7 @@ fn known(node: &Node, what: &str, known: &[&str], not_yet: &[&str], problems: &m
 /// Checks that what is named exists, and warns of what will probably not do what was meant.
 pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
     references(facts, problems);
+    version(facts, problems);
     modes(facts, problems);
     times(facts, problems);
     facts.rollback.check_programs(problems);
@@ -186,6 +188,22 @@ fn missing(what: &str, name: &str, known: &[&str], place: &Place, problems: &mut
     };
 }
 
+/// A version that a source tells needs that source.
+fn version(facts: &Facts<'_>, problems: &mut Problems) {
+    let Some(Version::Told(told, Teller::Kind(kind, place))) = &facts.app.version else { return };
+    if facts.sources.iter().any(|source| source.common().reference.kind == *kind) || !names(facts.tree, kind).is_empty()
+    {
+        return;
+    }
+    problems
+        .error(
+            place,
+            format!("no source tells this version: there is no [{kind}.…]"),
+            format!("read from {}", told.selector),
+        )
+        .help(format!("watch it as well: [{kind}.app]"));
+}
+
 fn modes(facts: &Facts<'_>, problems: &mut Problems) {
     let mode = &facts.rollback.mode;
     if mode.value == Mode::Observe {
@@ -201,7 +219,7 @@ fn modes(facts: &Facts<'_>, problems: &mut Problems) {
     if mode.value == Mode::Auto && facts.app.version.is_none() {
         problems
             .warning(&mode.place, "an automatic rollback cannot be proven", "the running version is not read")
-            .help("set `version` in [app]: { command = […] } or { http = \"…\", json = \"…\" }");
+            .help("set `version` in [app], for example { container = \"project/service\" } or { command = […] }");
     }
 }
 

@@ -14,6 +14,7 @@ pub mod diagnose;
 pub mod load;
 pub mod print;
 pub mod remote;
+pub mod version;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@
 mod asking;
 pub mod command;
 mod exhibits;
+pub mod facts;
 pub mod held;
 mod judge;
 pub mod signals;
@@ -70,6 +71,8 @@ pub struct Config {
     pub budgets: (Span, Span, Span),
     /// The watch.
     pub watch: watch::Settings,
+    /// How the running version is known, beside what is read: [`Input::Version`].
+    pub running: facts::Running,
     /// How far back an instant selector looks.
     pub look_back: Span,
     /// Limits of the store.
@@ -281,6 +284,8 @@ pub struct Engine {
     targets: BTreeMap<(SourceRef, String), Target>,
     exhibits: exhibits::Exhibits,
     version: Option<(Timestamp, Result<String, String>)>,
+    /// The source that told the version last.
+    version_from: Option<SourceRef>,
     executing: Option<(String, Option<u32>, Vec<StepSeen>)>,
     degraded: Option<String>,
     observed_saved: Timestamp,
@@ -359,6 +364,7 @@ impl Engine {
             targets: BTreeMap::new(),
             exhibits: exhibits::Exhibits::default(),
             version: None,
+            version_from: None,
             executing: None,
             degraded: None,
             observed_saved: now,
@@ -404,6 +410,7 @@ impl Engine {
             self.state.signals.deadline(),
             self.board.deadline(),
             self.held.deadline(),
+            self.state.facts.deadline(),
         ];
         judges.chain(machines.into_iter().flatten()).chain([own]).min().unwrap_or(own)
     }
@@ -443,11 +450,6 @@ impl Engine {
         self.state.rollbacks.open().and_then(execution_of)
     }
 
-    /// Whether somebody waits for the running version: during a watch, a verification, or before the first.
-    pub fn wants_version(&self) -> bool {
-        self.state.watches.open().is_some() || self.version.is_none()
-    }
-
     fn take_in(&mut self, now: Timestamp, input: Input, out: &mut Out) {
         match input {
             Input::Batch(batch) => self.take_batch(now, batch, out),
@@ -466,7 +468,7 @@ impl Engine {
                 // One that nobody waits for any more changes nothing.
                 self.judges.iter_mut().any(|judge| judge.take_answer(&answer, now));
             }
-            Input::Version(version) => self.version = Some((now, version)),
+            Input::Version(version) => self.take_version(now, version, out),
             Input::Command { ticket, command } => {
                 let reply = self.command(now, command, out);
                 out.effects.push(Effect::Reply { ticket, reply });
@@ -496,6 +498,7 @@ impl Engine {
         self.held.note(&mut batch);
         self.exhibits.keep(&batch);
         self.append(now, &batch, out);
+        self.take_facts(now, &batch, out);
         let info = self.config.sources.iter().find(|info| info.source == batch.source);
         let (external, optional) = info.map_or((false, false), |info| (info.external, info.optional));
         let failure = match &batch.outcome {
@@ -796,6 +799,7 @@ impl Engine {
     }
 
     fn run_machines(&mut self, now: Timestamp, out: &mut Out) {
+        self.tell_changes(now, out);
         for event in self.state.outbox.overdue(now) {
             self.record(Event::Delivery(event), out);
         }
@@ -968,19 +972,9 @@ impl Engine {
         let previous = previous.or_else(|| self.state.watches.running().map(String::from));
         let random = self.random();
         let deployment = watch::Deployment {
-            id: Id::new(now, random),
-            version: version.clone(),
             previous: previous.clone(),
             plan,
-            announced: now,
-            by,
-            t0: None,
-            observed: BTreeMap::new(),
-            observed_until: None,
-            alerted: BTreeMap::new(),
-            criteria: Vec::new(),
-            rollback: None,
-            verdict: None,
+            ..watch::Deployment::new(Id::new(now, random), version.clone(), now, by)
         };
         let id = deployment.id.clone();
         for event in self.state.watches.announce(deployment, &self.standing(), &self.config.watch) {
@@ -1148,6 +1142,10 @@ impl Engine {
         let mut settings = self.config.rollback.clone();
         if let Some((cap, _)) = &self.config.capped {
             settings.mode = settings.mode.min(*cap);
+        }
+        // Nobody said that this version is meant to run: a person decides.
+        if self.state.watches.live().is_some_and(|d| d.noticed) {
+            settings.mode = settings.mode.min(Mode::Ask);
         }
         settings
     }

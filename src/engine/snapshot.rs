@@ -221,6 +221,12 @@ pub struct DeploymentView {
     pub coverage: Vec<(String, f64)>,
     /// The version that runs, as read back, if the configuration says how.
     pub running: Option<String>,
+    /// What ran at T0, by thing: the version, the images of containers, the executables of units.
+    #[serde(default)]
+    pub facts: std::collections::BTreeMap<String, String>,
+    /// What changed since and nobody announced, as people read it.
+    #[serde(default)]
+    pub changes: Vec<String>,
 }
 
 /// The way back.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::{self, Facts};
 use super::signals::{self, Signals};
 use crate::base::{Because, Labels, Level, Line, Span, Timestamp};
 use crate::incident::{self, Incidents};
@@ -50,6 +51,8 @@ pub enum Event {
     Watch(watch::Event),
     /// A signal.
     Signal(signals::Event),
+    /// What runs.
+    Fact(facts::Event),
 }
 
 impl Event {
@@ -65,6 +68,7 @@ impl Event {
             Event::Rollback(_) => "rollback",
             Event::Watch(_) => "watch",
             Event::Signal(_) => "signal",
+            Event::Fact(_) => "fact",
         }
     }
 }
@@ -100,6 +104,9 @@ pub struct State {
     /// Signals. A snapshot from before there were any has none.
     #[serde(default)]
     pub signals: Signals,
+    /// What runs. A snapshot from before it was known has none.
+    #[serde(default)]
+    pub facts: Facts,
     /// Whether the last life of the agent ended as it should; none before the first.
     pub clean_stop: Option<bool>,
 }
@@ -115,8 +122,14 @@ impl State {
             Event::Incident(event) => self.incidents.apply(event),
             Event::Delivery(event) => self.outbox.apply(event),
             Event::Rollback(event) => self.rollbacks.apply(event),
-            Event::Watch(event) => self.watches.apply(event),
+            Event::Watch(event) => {
+                self.watches.apply(event);
+                if matches!(event, watch::Event::Live { .. }) {
+                    self.watches.note_facts(self.facts.all());
+                }
+            }
             Event::Signal(event) => self.signals.apply(event),
+            Event::Fact(event) => self.apply_fact(event),
         }
     }
 
@@ -156,6 +169,15 @@ impl State {
         }
     }
 
+    fn apply_fact(&mut self, event: &facts::Event) {
+        let change = self.facts.apply(event);
+        match (event, change) {
+            (facts::Event::Seen { expected: true, .. }, _) => self.watches.note_facts(self.facts.all()),
+            (_, Some(change)) => self.watches.note_change(change),
+            _ => {}
+        }
+    }
+
     fn shift(&mut self, by: Span) {
         for standing in self.alerts.values_mut().flat_map(BTreeMap::values_mut) {
             standing.since += by;
@@ -165,5 +187,6 @@ impl State {
         self.rollbacks.shift(by);
         self.watches.shift(by);
         self.signals.shift(by);
+        self.facts.shift(by);
     }
 }

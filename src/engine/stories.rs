@@ -6,7 +6,7 @@ use crate::incident::{Incident, Reason as Changed};
 use crate::notify::story::{Deployed, DeploymentEvent, EventKind, Notice, Proof, Reason, Story, Took};
 use crate::rollback::machine::{self as rollback, ExecutionEnd, Mode, Outcome, Phase, Run};
 use crate::rule::Transition;
-use crate::watch;
+use crate::watch::{self, Change};
 
 /// An alert's life: it began, rose, fell, or ended.
 pub(super) fn alert(engine: &Engine, t: &Transition, changed: Changed, before: Option<&Incident>) -> Notice {
@@ -252,9 +252,11 @@ fn ended(engine: &Engine, run: &Run, at: Timestamp, outcome: &Outcome) -> Option
 pub(super) fn deployment(engine: &Engine, event: &watch::Event) -> Option<Notice> {
     let find = |id: &crate::base::Id| engine.state.watches.last().filter(|d| d.id == *id);
     match event {
+        // One that was noticed was told when it was.
+        watch::Event::Announced(d) if d.noticed => None,
         watch::Event::Announced(d) => Some(of_deployment(engine, d.announced, d, DeploymentEvent::Started)),
         watch::Event::Live { id, at, ran_out, .. } => {
-            let d = find(id)?;
+            let d = find(id).filter(|d| !d.noticed)?;
             if !ran_out {
                 return Some(of_deployment(engine, *at, d, DeploymentEvent::Complete));
             }
@@ -285,6 +287,27 @@ pub(super) fn deployment(engine: &Engine, event: &watch::Event) -> Option<Notice
         }
         _ => None,
     }
+}
+
+/// The most changes that one message names.
+const MAX_CHANGES: usize = 10;
+
+/// What runs changed, and nobody announced it; `version` is the change of the version, where it is one of them.
+pub(super) fn changed(engine: &Engine, at: Timestamp, changes: &[Change], version: Option<&Change>) -> Notice {
+    let what = match version {
+        Some(change) => format!("{} runs {} (before: {})", engine.config.app, change.to, change.from),
+        None => match changes {
+            [one] => one.to_string(),
+            several => format!("{} things that run", several.len()),
+        },
+    };
+    let mut lines: Vec<String> = changes.iter().take(MAX_CHANGES).map(Change::to_string).collect();
+    if changes.len() > MAX_CHANGES {
+        lines.push(format!("{} more", changes.len() - MAX_CHANGES));
+    }
+    lines.push("If it was meant, announce it the next time: backstop deploy start --version VERSION".into());
+    let story = Story::Agent { title: format!("CHANGED, and nobody announced it: {what}"), body: lines.join("\n") };
+    notice(engine, at, EventKind::Deployment, "changes".into(), story)
 }
 
 /// The journal cannot be written.

@@ -133,6 +133,8 @@ impl Engine {
             because,
             coverage: d.observed.keys().map(|rule| (rule.clone(), d.coverage(rule))).collect(),
             running: self.version.as_ref().and_then(|(_, v)| v.clone().ok()),
+            facts: d.facts.clone(),
+            changes: d.changes.iter().map(ToString::to_string).collect(),
         })
     }
 

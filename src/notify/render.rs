@@ -168,7 +168,6 @@ fn title(notice: &Notice, zone: Option<&TimeZone>) -> String {
                 DeploymentEvent::Planned => "is planned",
                 DeploymentEvent::Started => "is being deployed",
                 DeploymentEvent::Complete => "is deployed",
-                DeploymentEvent::Noticed => "runs, and nobody announced it",
             };
             format!("[DEPLOYMENT] {app} {} {event} on {host}", name(version))
         }

@@ -161,8 +161,6 @@ pub enum DeploymentEvent {
     Started,
     /// It was said to be done; the watch runs.
     Complete,
-    /// A version change was seen that nobody announced.
-    Noticed,
 }
 
 /// One variant for each message that people read. All texts may come from outside: rendering bounds and cleans them.

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, Level, Span, Timestamp};
 
+/// What the running version is called among the things that run.
+pub const VERSION: &str = "version";
+
 /// The configured behaviour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -80,6 +83,35 @@ pub struct Deployment {
     pub rollback: Option<(String, Option<String>)>,
     /// The verdict, its reasons and when it fell.
     pub verdict: Option<(Verdict, Vec<String>, Timestamp)>,
+    /// Nobody announced it: it was noticed.
+    #[serde(default)]
+    pub noticed: bool,
+    /// What ran at T0, by thing: the version, the images of containers, the executables of units.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
+    /// What changed since, announced by nobody; at most [`Watches::MAX_CHANGES`].
+    #[serde(default)]
+    pub changes: Vec<Change>,
+}
+
+/// Something that runs changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When that was seen.
+    pub at: Timestamp,
+    /// What: `version`, `container shop_web_1`, `unit shop.service`.
+    pub thing: String,
+    /// How it was.
+    pub from: String,
+    /// How it is.
+    pub to: String,
+}
+
+/// `version 1.4.3 (before: 1.4.2)`.
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} (before: {})", self.thing, self.to, self.from)
+    }
 }
 
 /// What is journaled of deployments.
@@ -168,6 +200,9 @@ pub struct Watches {
 impl Watches {
     /// How many deployments are kept.
     pub const MAX: usize = 100;
+
+    /// How many changes of one watch are kept.
+    pub const MAX_CHANGES: usize = 50;
 
     /// The newest deployment.
     pub fn last(&self) -> Option<&Deployment> {
@@ -291,6 +326,22 @@ impl Watches {
         }
     }
 
+    /// What runs belongs to the deployment that is live.
+    pub fn note_facts(&mut self, facts: BTreeMap<String, String>) {
+        if let Some(live) = self.deployments.last_mut().filter(|d| d.t0.is_some() && d.verdict.is_none()) {
+            live.facts = facts;
+        }
+    }
+
+    /// What runs changed, and nobody announced it.
+    pub fn note_change(&mut self, change: Change) {
+        if let Some(live) = self.deployments.last_mut().filter(|d| d.t0.is_some() && d.verdict.is_none())
+            && live.changes.len() < Watches::MAX_CHANGES
+        {
+            live.changes.push(change);
+        }
+    }
+
     /// Moves the times of a watch that is not over by `by`, because the wall clock was set.
     pub fn shift(&mut self, by: Span) {
         if let Some(open) = self.deployments.last_mut().filter(|d| d.verdict.is_none()) {
@@ -298,6 +349,7 @@ impl Watches {
             for at in [&mut open.t0, &mut open.observed_until].into_iter().flatten() {
                 *at += by;
             }
+            open.changes.iter_mut().for_each(|change| change.at += by);
         }
     }
 
@@ -309,6 +361,28 @@ impl Watches {
 }
 
 impl Deployment {
+    /// One that is announced and not live yet; nothing is known of what was before it.
+    pub fn new(id: Id, version: String, announced: Timestamp, by: String) -> Deployment {
+        Deployment {
+            id,
+            version,
+            previous: None,
+            plan: None,
+            announced,
+            by,
+            t0: None,
+            observed: BTreeMap::new(),
+            observed_until: None,
+            alerted: BTreeMap::new(),
+            criteria: Vec::new(),
+            rollback: None,
+            verdict: None,
+            noticed: false,
+            facts: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
     /// The share of the watch for which `rule` was observed, as far as it was counted; 1 when nothing was counted yet.
     pub fn coverage(&self, rule: &str) -> f64 {
         let (Some(t0), Some(until)) = (self.t0, self.observed_until) else { return 1.0 };
@@ -350,6 +424,12 @@ fn judge(d: &Deployment, standing: &Standing, settings: &Settings) -> (Verdict, 
             ));
         }
     }
+    // What was watched then was another version.
+    because.extend(
+        d.changes.iter().filter(|change| change.thing == VERSION).map(|change| {
+            format!("the version became {} at {}, and nobody announced it", change.to, change.at.rfc3339())
+        }),
+    );
     if !because.is_empty() {
         return (Verdict::Inconclusive, because);
     }
@@ -371,19 +451,8 @@ mod tests {
 
     fn announced(at: i64, version: &str) -> Deployment {
         Deployment {
-            id: Id::new(Timestamp(at), at as u128),
-            version: version.into(),
             previous: Some("1.0".into()),
-            plan: None,
-            announced: Timestamp(at),
-            by: "root".into(),
-            t0: None,
-            observed: BTreeMap::new(),
-            observed_until: None,
-            alerted: BTreeMap::new(),
-            criteria: Vec::new(),
-            rollback: None,
-            verdict: None,
+            ..Deployment::new(Id::new(Timestamp(at), at as u128), version.into(), Timestamp(at), "root".into())
         }
     }
 

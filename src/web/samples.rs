@@ -43,6 +43,8 @@ pub fn quiet() -> Snapshot {
             because: Vec::new(),
             coverage: vec![("errors".into(), 1.0), ("latency".into(), 0.995)],
             running: Some("2.1.0".into()),
+            facts: [("container shop_web_1".to_string(), "shop/web:2.1.0 sha256:6b1f".to_string())].into(),
+            changes: Vec::new(),
         }),
         rollback: RollbackView {
             mode: "ask".into(),

@@ -217,6 +217,7 @@ fn engine_config(config: &Config, sources: Vec<SourceRef>) -> engine::Config {
         capped: None,
         steps: Vec::new(),
         obstacles: Vec::new(),
+        running: Default::default(),
         probes: Vec::new(),
         budgets: (budget.decide, budget.execute, budget.verify),
         watch: config.watch.clone(),
