@@ -1055,3 +1055,33 @@ fn a_version_that_nobody_announced_is_watched_where_that_is_wanted_and_asks_befo
     assert_eq!(changes_told(&mut world).len(), 1, "it is told as well");
     assert_eq!(world.engine.snapshot(world.now).rollback.mode, "ask", "configured is auto");
 }
+
+#[test]
+fn what_stood_for_missing_data_ends_when_each_label_set_speaks_for_itself() {
+    let mut rule = latency();
+    rule.no_data = NoData::As(Level::Warning);
+    let mut world = World::new(config(vec![rule], Mode::Observe));
+    for i in 1..20 {
+        world.look(BEGIN + INTERVAL.times(i), "api", &[], true);
+    }
+    assert_eq!(world.levels(), ["latency ok->WARNING"], "nothing was ever seen, and that is trouble here");
+    for i in 20..40 {
+        world.look(BEGIN + INTERVAL.times(i), "api", &[("latency_seconds", &[("route", "/")], 0.1)], true);
+    }
+    assert_eq!(world.levels(), ["latency ok->WARNING", "latency WARNING->ok"]);
+}
+
+#[test]
+fn when_a_deployment_was_announced_and_live_is_a_series() {
+    let mut world = World::new(config(vec![], Mode::Observe));
+    let newest = |world: &World, event: &str| {
+        let labels = [("__name__", "backstop_deployment_timestamp_seconds"), ("event", event)];
+        world.engine.store().newest_of(&Labels::new(labels))
+    };
+    world.pass_until(BEGIN + Span::mins(1));
+    assert_eq!(newest(&world, "start"), None);
+    world.deploy("1.4.2", "1.4.1");
+    world.pass_until(BEGIN + Span::mins(2));
+    let at = (BEGIN + Span::mins(1)).0 as f64 / 1000.0;
+    assert_eq!((newest(&world, "start"), newest(&world, "complete")), (Some(at), Some(at)));
+}

@@ -179,8 +179,12 @@ impl Judge {
             true => Judged::Absent { newest: now },
             false => Judged::Missing,
         };
-        for (_, alert) in self.alerts.iter_mut().filter(|(key, _)| !seen.contains(key)) {
-            changes.extend(alert.judge(&self.rule, absent, self.interval, now));
+        // What stood for everything before anything was seen has nothing to stand for any more.
+        let stand_in = self.labels.fingerprint();
+        for (key, alert) in self.alerts.iter_mut().filter(|(key, _)| !seen.contains(key)) {
+            let is_over = *key == stand_in && !seen.is_empty();
+            let judged = if is_over { Judged::Absent { newest: now } } else { absent };
+            changes.extend(alert.judge(&self.rule, judged, self.interval, now));
         }
         self.alerts.retain(|_, a| !(a.is_idle() && a.missing_since().is_some_and(|s| now - s >= GONE_AFTER)));
 

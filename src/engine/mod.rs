@@ -1287,6 +1287,12 @@ impl Engine {
             let age = now - d.t0.unwrap_or(now);
             deployment.push(sample(Labels::new([("__name__", "backstop_deployment_age_seconds")]), age.as_secs()));
         }
+        if let Some(d) = self.state.watches.open() {
+            for (event, at) in [("start", Some(d.announced)), ("complete", d.t0)] {
+                let labels = Labels::new([("__name__", "backstop_deployment_timestamp_seconds"), ("event", event)]);
+                deployment.extend(at.map(|at| sample(labels, at.0 as f64 / 1000.0)));
+            }
+        }
         for (family, samples) in [
             ("ALERTS", alerts),
             ("backstop_rule_level", levels),
