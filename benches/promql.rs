@@ -14,10 +14,8 @@ use backstop::base::{Batch, Labels, Outcome, Sample, SourceRef, Span, Timestamp,
 use backstop::engine::{self, Engine, Input, SourceInfo, State};
 use backstop::notify::subscription::Subscription;
 use backstop::promql::{LOOK_BACK, Options, Reading, Value, compile, evaluate, query, query_range};
-use backstop::rollback::machine::{self, Mode};
 use backstop::rule::{self, Condition, NoData, Rule, When};
 use backstop::store::{Limits, Store};
-use backstop::watch;
 
 const STEP: i64 = 15_000;
 const N_STEPS: i64 = 60;
@@ -238,33 +236,12 @@ fn engine_rounds(name: &str, apart: Span) {
 fn engine_config(rules: Vec<Rule>) -> engine::Config {
     let source = SourceRef::new("prometheus", "app");
     engine::Config {
-        app: "shop".into(),
-        host: "web-1".into(),
         rules,
         sources: vec![SourceInfo::own(source, vec!["up", "probe_success"])],
         channels: vec![Subscription::new("log", "alerts")],
-        rollback: machine::Settings {
-            mode: Mode::Observe,
-            ask_within: Span::mins(5),
-            ask_otherwise_roll_back: false,
-            notice: Span::secs(30),
-            verify_within: Span::mins(10),
-            confirm: Span::mins(1),
-            stable_for: Span::mins(15),
-            ladder: vec!["version".into()],
-        },
-        capped: None,
-        steps: Vec::new(),
-        obstacles: Vec::new(),
-        running: Default::default(),
-        probes: Vec::new(),
-        budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
-        watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
         look_back: LOOK_BACK,
-        limits: Limits::default(),
-        signals: Vec::new(),
         on_disk: true,
-        evidence: String::new(),
+        ..engine::Config::new("shop", "web-1")
     }
 }
 

@@ -287,37 +287,15 @@ fn latency() -> Rule {
 }
 
 fn config(rules: Vec<Rule>, mode: Mode) -> Config {
+    let sources = ["api", "worker", "web"].map(|name| SourceRef::new("prometheus", name));
     Config {
-        app: "shop".into(),
-        host: "web-1".into(),
         rules,
-        sources: ["api", "worker", "web"]
-            .iter()
-            .map(|name| SourceInfo::own(SourceRef::new("prometheus", name), vec!["up", "probe_success"]))
-            .collect(),
+        sources: sources.map(|source| SourceInfo::own(source, vec!["up", "probe_success"])).to_vec(),
         channels: vec![Subscription::new("log", "alerts")],
-        rollback: machine::Settings {
-            mode,
-            ask_within: Span::mins(5),
-            ask_otherwise_roll_back: false,
-            notice: Span::secs(30),
-            verify_within: Span::mins(10),
-            confirm: Span::mins(1),
-            stable_for: Span::mins(15),
-            ladder: vec!["version".into()],
-        },
-        capped: None,
+        rollback: machine::Settings { mode, ..machine::Settings::new() },
         steps: vec!["previous version".into()],
-        obstacles: Vec::new(),
-        running: Default::default(),
-        probes: Vec::new(),
-        budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
-        watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
-        look_back: Span::mins(5),
-        limits: Limits::default(),
-        signals: Vec::new(),
-        on_disk: false,
         evidence: "/var/lib/backstop/evidence".into(),
+        ..Config::new("shop", "web-1")
     }
 }
 

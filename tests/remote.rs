@@ -13,10 +13,7 @@ use backstop::engine::snapshot::{RemoteView, RuleView};
 use backstop::engine::{Answer, Config, Effect, Engine, Event, Input, Query, State};
 use backstop::notify::subscription::Subscription;
 use backstop::promql::{Reading, RemoteAnswer, RemoteQuery};
-use backstop::rollback::machine::{self, Mode};
 use backstop::rule::{Change, Comparison, Condition, NoData, Rule, Test, Value, When};
-use backstop::store::Limits;
-use backstop::watch;
 
 use crate::support::{Scratch, mutate, outside};
 
@@ -154,35 +151,7 @@ fn queue() -> Rule {
 }
 
 fn config(rules: Vec<Rule>) -> Config {
-    Config {
-        app: "shop".into(),
-        host: "web-1".into(),
-        rules,
-        sources: Vec::new(),
-        channels: vec![Subscription::new("log", "alerts")],
-        rollback: machine::Settings {
-            mode: Mode::Observe,
-            ask_within: Span::mins(5),
-            ask_otherwise_roll_back: false,
-            notice: Span::secs(30),
-            verify_within: Span::mins(10),
-            confirm: Span::mins(1),
-            stable_for: Span::mins(15),
-            ladder: vec!["version".into()],
-        },
-        capped: None,
-        steps: Vec::new(),
-        obstacles: Vec::new(),
-        running: Default::default(),
-        probes: Vec::new(),
-        budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
-        watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
-        look_back: Span::mins(5),
-        limits: Limits::default(),
-        signals: Vec::new(),
-        on_disk: false,
-        evidence: "/var/lib/backstop/evidence".into(),
-    }
+    Config { rules, channels: vec![Subscription::new("log", "alerts")], ..Config::new("shop", "web-1") }
 }
 
 const HIGH: Says<'_> = Says::Series(&[("a", 9.0)], "m0");

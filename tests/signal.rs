@@ -10,11 +10,8 @@ use backstop::config::{self, Options, SourceConfig};
 use backstop::engine::command::{Command, Reply};
 use backstop::engine::signals::{Say, Word};
 use backstop::engine::{Config, Effect, Engine, Event, Input, SourceInfo, State};
-use backstop::rollback::machine::{Mode, Settings};
 use backstop::rule::Change;
 use backstop::source::signal::{Posted, Signal};
-use backstop::store::Limits;
-use backstop::watch;
 
 use crate::support::{Scratch, mutate};
 
@@ -67,35 +64,8 @@ fn engine_config(text: &str, name: &str) -> Config {
     };
     let signals: Vec<Arc<Signal>> = config.sources.iter().filter_map(signal).collect();
     let info = |signal: &Arc<Signal>| SourceInfo::own(signal.target().reference.clone(), signal.names());
-    Config {
-        app: "shop".into(),
-        host: "web-1".into(),
-        rules: config.rules,
-        sources: signals.iter().map(info).collect(),
-        signals,
-        channels: Vec::new(),
-        rollback: Settings {
-            mode: Mode::Observe,
-            ask_within: Span::mins(5),
-            ask_otherwise_roll_back: false,
-            notice: Span::secs(30),
-            verify_within: Span::mins(10),
-            confirm: Span::mins(1),
-            stable_for: Span::mins(15),
-            ladder: vec!["version".into()],
-        },
-        capped: None,
-        steps: Vec::new(),
-        obstacles: Vec::new(),
-        running: Default::default(),
-        probes: Vec::new(),
-        budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
-        watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
-        look_back: Span::mins(5),
-        limits: Limits::default(),
-        on_disk: false,
-        evidence: String::new(),
-    }
+    let sources = signals.iter().map(info).collect();
+    Config { rules: config.rules, sources, signals, ..Config::new("shop", "web-1") }
 }
 
 /// An engine, its time, and what was journaled.

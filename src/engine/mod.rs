@@ -83,6 +83,32 @@ pub struct Config {
     pub evidence: String,
 }
 
+impl Config {
+    /// What holds where nothing is said: nothing is looked at, nobody hears of it, nothing is rolled back or kept on disk.
+    pub fn new(app: &str, host: &str) -> Config {
+        Config {
+            app: app.into(),
+            host: host.into(),
+            rules: Vec::new(),
+            sources: Vec::new(),
+            signals: Vec::new(),
+            channels: Vec::new(),
+            rollback: rollback::Settings::new(),
+            capped: None,
+            steps: Vec::new(),
+            obstacles: Vec::new(),
+            running: facts::Running::default(),
+            probes: Vec::new(),
+            budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
+            watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
+            look_back: Span::mins(5),
+            limits: Limits::default(),
+            on_disk: false,
+            evidence: String::new(),
+        }
+    }
+}
+
 /// What the engine knows of a source.
 #[derive(Clone, Debug)]
 pub struct SourceInfo {

@@ -59,6 +59,23 @@ pub struct Settings {
     pub ladder: Vec<String>,
 }
 
+impl Settings {
+    /// What holds where nothing is said: a due criterion is only told.
+    #[expect(clippy::new_without_default, reason = "what holds is said by name")]
+    pub fn new() -> Settings {
+        Settings {
+            mode: Mode::Observe,
+            ask_within: Span::mins(5),
+            ask_otherwise_roll_back: false,
+            notice: Span::secs(30),
+            verify_within: Span::mins(10),
+            confirm: Span::mins(1),
+            stable_for: Span::mins(15),
+            ladder: vec!["version".into()],
+        }
+    }
+}
+
 /// One criterion that is due.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Due {

@@ -12,7 +12,7 @@ use crate::base::{Batch, Labels, Level, Outcome, Sample, SourceRef, Span, Timest
 use crate::config::Config;
 use crate::engine::snapshot::{AlertView, RuleView};
 use crate::engine::{self, Engine, Input, SourceInfo, State};
-use crate::rollback::machine::{Mode, Settings};
+use crate::rollback::machine::Settings;
 use crate::store::{Limits, Store, is_stale};
 
 /// An engine and what it will see.
@@ -199,32 +199,20 @@ fn engine_config(config: &Config, sources: Vec<SourceRef>) -> engine::Config {
     let info = |source: SourceRef| SourceInfo::own(source, vec!["up", "probe_success"]);
     let budget = &config.rollback.budget;
     engine::Config {
-        app: config.app.name.clone(),
-        host: "test".into(),
         rules: config.rules.clone(),
         sources: sources.into_iter().map(info).collect(),
-        channels: Vec::new(),
         rollback: Settings {
-            mode: Mode::Observe,
             ask_within: config.rollback.ask.within,
-            ask_otherwise_roll_back: false,
             notice: config.rollback.notice,
             verify_within: config.rollback.verify.within,
-            confirm: Span::mins(1),
             stable_for: config.rollback.verify.stable_for,
             ladder: config.rollback.ladder.iter().map(|r| r.value.clone()).collect(),
+            ..Settings::new()
         },
-        capped: None,
-        steps: Vec::new(),
-        obstacles: Vec::new(),
-        running: Default::default(),
-        probes: Vec::new(),
         budgets: (budget.decide, budget.execute, budget.verify),
         watch: config.watch.clone(),
         look_back: config.store.look_back,
         limits: Limits { max_series: config.store.max_series as usize, ..Limits::default() },
-        signals: Vec::new(),
-        on_disk: false,
-        evidence: String::new(),
+        ..engine::Config::new(&config.app.name, "test")
     }
 }
