@@ -6,7 +6,7 @@
 //! [`base`] the vocabulary · [`sys`] the outside in general · [`source`] the world in, a batch out ·
 //! [`store`] samples in time order · [`promql`] expressions over the store, a reading out · [`rule`] readings
 //! to levels · [`incident`] the life of alerts · [`notify`], [`rollback`], [`watch`] what follows from it ·
-//! [`engine`] routes between them, pure · [`web`] HTTP · [`config`] what people write · [`agent`] the
+//! [`engine`] routes between them, pure · [`web`] HTTP · [`proxy`] the container engine for those who may only read it · [`config`] what people write · [`agent`] the
 //! composition root and the one loop · [`cli`] the subcommands.
 
 pub mod base;
@@ -32,6 +32,8 @@ pub mod watch;
 pub mod engine;
 
 pub mod web;
+
+pub mod proxy;
 
 pub mod config;
 

@@ -98,7 +98,7 @@ fn the_embedded_default_holds_where_nothing_is_written() {
     let loaded = config::load(&options);
     assert_eq!(loaded.render(false), "");
     let config = loaded.config.expect("the default is good");
-    let line = "the embedded default: good. 1 target, 6 rules (1 can roll back), 2 channels, mode observe, 0 steps";
+    let line = "the embedded default: good. 1 target, 10 rules (1 can roll back), 2 channels, mode observe, 0 steps";
     assert_eq!(config.summary(), line);
     options.stderr_is_terminal = false;
     assert_eq!(config::load(&options).config.unwrap().channels.len(), 1);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use backstop::base::{
     Batch, Exhibit, Failure, Id, Labels, Level, Line, Outcome, Quantity, Sample, SourceRef, Span, Timestamp, Unit,
 };
+use backstop::config;
 use backstop::engine::command::{Command, Reply};
 use backstop::engine::facts::{OnChange, Running, Told};
 use backstop::engine::{Config, Effect, Engine, Event, Input, Kept, Reach, SourceInfo, State, Writer};
@@ -100,6 +101,11 @@ impl World {
 
     /// One look at a target `at`: its samples, or a failure.
     fn look(&mut self, at: Timestamp, source: &str, samples: &[Given<'_>], good: bool) {
+        self.look_as("prometheus", at, source, samples, good);
+    }
+
+    /// The same of a source of that kind.
+    fn look_as(&mut self, kind: &str, at: Timestamp, source: &str, samples: &[Given<'_>], good: bool) {
         self.pass_until(at);
         let job = ("job", source);
         let label = |name: &str, more: &[(&str, &str)]| {
@@ -123,7 +129,7 @@ impl World {
             checkpoint: None,
             holds: false,
             exhibits: Vec::new(),
-            source: SourceRef::new("prometheus", source),
+            source: SourceRef::new(kind, source),
             instance: "a:1".into(),
             at,
             interval: INTERVAL,
@@ -433,6 +439,42 @@ fn a_bad_version_is_taken_back_and_verified() {
     assert_eq!(relapses, 1);
 }
 
+/// Looks at a container `n` times that crashes at each second look, or runs.
+fn watch_container(world: &mut World, at: &mut Timestamp, restarts: &mut f64, n: usize, crashes: bool) {
+    for look in 0..n {
+        *restarts += f64::from(u8::from(crashes && look % 2 == 0));
+        let name = [("name", "shop-web-1")];
+        let samples: [Given<'_>; 2] =
+            [("container_restarts_total", &name, *restarts), ("container_exit_code", &name, 1.0)];
+        world.look(*at, "api", &samples, true);
+        *at += INTERVAL;
+    }
+}
+
+#[test]
+fn a_crash_loop_after_a_deployment_is_taken_back_and_verified_and_one_from_before_is_not() {
+    let begun = |w: &World| w.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. }));
+    for is_older in [false, true] {
+        let rules = config::of_packs(&["container"], &config::Options::of_process()).config.unwrap().rules;
+        let mut config = config(rules, Mode::Auto);
+        // What holds where nobody says more.
+        config.rollback.verify_within = Span::mins(5);
+        let mut world = World::new(config);
+        world.executes = Some(ExecutionEnd::Completed);
+        let (mut at, mut restarts) = (BEGIN, 0.0);
+        watch_container(&mut world, &mut at, &mut restarts, 40, is_older);
+        world.deploy("2.0", "1.0");
+        // Four minutes from the third crash, and the notice.
+        watch_container(&mut world, &mut at, &mut restarts, 20, true);
+        assert!(!begun(&world));
+        watch_container(&mut world, &mut at, &mut restarts, 8, true);
+        assert_eq!(begun(&world), !is_older, "{:#?}", world.levels());
+        watch_container(&mut world, &mut at, &mut restarts, 100, false);
+        assert_eq!(world.run_outcome(), (!is_older).then_some("verified"), "{:#?}", world.rollback_events());
+        assert_eq!(world.level("container-restarts"), Level::Ok);
+    }
+}
+
 #[test]
 fn what_does_not_help_is_called_so() {
     let mut world = World::new(config(vec![errors()], Mode::Auto));
@@ -661,6 +703,60 @@ fn degraded_accepts_and_begins_no_rollback_but_goes_on_alerting() {
     assert!(!world.rollback_events().iter().any(|e| matches!(e, machine::Event::Executing { .. })));
     let reply = world.command(Command::RollbackStart { by: "root".into(), reason: "now".into(), overrides: vec![] });
     assert!(matches!(reply, Reply::Refused { .. }));
+}
+
+/// What the series about readiness say: `reason value`, sorted.
+fn readiness(world: &World) -> Vec<String> {
+    let plan = promql::compile("backstop_rollback_ready").unwrap();
+    let promql::Reading::Points(points) = promql::evaluate(&plan, world.engine.store(), world.now, Span::mins(5))
+    else {
+        panic!("series of the engine's own may be missing")
+    };
+    let mut said: Vec<String> = points.iter().map(|p| format!("{} {}", p.labels.get("reason"), p.value)).collect();
+    said.sort();
+    said
+}
+
+#[test]
+fn during_a_watch_the_engine_says_what_a_rollback_would_fail_for() {
+    let rules = || config::of_packs(&["self"], &config::Options::of_process()).config.unwrap().rules;
+    let announced = |plan: Option<String>, previous: Option<&str>| Command::DeployStart {
+        version: "2.0".into(),
+        previous: previous.map(String::from),
+        plan,
+        live: true,
+        force: false,
+        by: "root".into(),
+    };
+    let sealed = || Some("ab".repeat(32));
+    for (mode, plan, previous, wanted, level) in [
+        (Mode::Ask, sealed(), Some("1.0"), "degraded 1,no-previous 1,not-sealed 1,steps 1", Level::Ok),
+        (Mode::Auto, sealed(), None, "degraded 1,no-previous 0,not-sealed 1,steps 1", Level::Warning),
+        (Mode::Ask, None, Some("1.0"), "degraded 1,no-previous 1,not-sealed 0,steps 1", Level::Warning),
+        (Mode::Observe, None, None, "", Level::Ok),
+    ] {
+        let mut world = World::new(config(rules(), mode));
+        world.pass_until(BEGIN + Span::mins(1));
+        assert!(readiness(&world).is_empty(), "nothing is watched");
+        world.command(announced(plan, previous));
+        world.pass_until(BEGIN + Span::mins(4));
+        assert_eq!(readiness(&world).join(","), wanted);
+        assert_eq!(world.level("not-ready"), level);
+    }
+    // What stands in the way for a while, and what has run already.
+    let mut world = World::new(config(rules(), Mode::Ask));
+    world.executes = Some(ExecutionEnd::Completed);
+    world.command(announced(sealed(), Some("1.0")));
+    world.put(Input::Degraded(Some("disk full".into())));
+    world.pass_until(BEGIN + Span::mins(3));
+    assert_eq!(world.level("not-ready"), Level::Warning);
+    world.put(Input::Degraded(None));
+    world.pass_until(BEGIN + Span::mins(6));
+    assert_eq!(world.level("not-ready"), Level::Ok);
+    let start = Command::RollbackStart { by: "anna".into(), reason: "it is bad".into(), overrides: Vec::new() };
+    assert!(matches!(world.command(start), Reply::Done { .. }));
+    world.pass_until(BEGIN + Span::mins(7));
+    assert!(readiness(&world).is_empty(), "it is taken back once");
 }
 
 #[test]
@@ -936,13 +1032,13 @@ fn a_past_that_cannot_be_read_fails_the_rule_and_no_other() {
 fn image(world: &mut World, at: Timestamp, version: &str) {
     let image = format!("shop/api:{version}");
     let labels = [("name", "shop_api_1"), ("service", "api"), ("image", image.as_str()), ("version", version)];
-    world.look(at, "api", &[("container_info", &labels, 1.0)], true);
+    world.look_as("container", at, "api", &[("container_info", &labels, 1.0)], true);
 }
 
 /// Told by containers, as `app.version = { container = "api" }` would be where that names a service.
 fn told_by_containers(on_change: OnChange) -> Running {
     let selector = promql::compile_selector("container_info{service=\"api\"}").unwrap();
-    Running { told: Some(Told { selector, label: "version".into() }), on_change }
+    Running { is_read: false, told: Some(Told { selector, label: "version".into() }), on_change }
 }
 
 /// The titles of messages about changes, in the order they were sent; forgets them.
@@ -1009,11 +1105,17 @@ fn a_version_that_series_tell_is_one_or_it_is_not_known() {
     assert_eq!(running(&world).as_deref(), Some("1.4.1"));
     let of = |name: &'static str, version: &'static str| [("name", name), ("service", "api"), ("version", version)];
     let (old, new) = (of("shop_api_1", "1.4.1"), of("shop_api_2", "1.4.2"));
-    world.look(BEGIN + INTERVAL.times(2), "api", &[("container_info", &old, 1.0), ("container_info", &new, 1.0)], true);
+    world.look_as(
+        "container",
+        BEGIN + INTERVAL.times(2),
+        "api",
+        &[("container_info", &old, 1.0), ("container_info", &new, 1.0)],
+        true,
+    );
     assert_eq!(running(&world), None, "two versions run");
-    world.look(BEGIN + INTERVAL.times(3), "api", &[("container_info", &new, 1.0)], true);
+    world.look_as("container", BEGIN + INTERVAL.times(3), "api", &[("container_info", &new, 1.0)], true);
     assert_eq!(running(&world).as_deref(), Some("1.4.2"));
-    world.look(BEGIN + INTERVAL.times(4), "api", &[], false);
+    world.look_as("container", BEGIN + INTERVAL.times(4), "api", &[], false);
     assert_eq!(running(&world), None, "nothing runs");
 }
 
@@ -1062,4 +1164,75 @@ fn when_a_deployment_was_announced_and_live_is_a_series() {
     world.pass_until(BEGIN + Span::mins(2));
     let at = (BEGIN + Span::mins(1)).0 as f64 / 1000.0;
     assert_eq!((newest(&world, "start"), newest(&world, "complete")), (Some(at), Some(at)));
+}
+
+#[test]
+fn a_digest_that_is_known_later_and_a_change_that_was_taken_back_are_none() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    let see = |world: &mut World, i: i64, digest: &str| {
+        let labels = [("name", "shop_api_1"), ("service", "api"), ("image", "shop/api:1"), ("digest", digest)];
+        world.look_as("container", BEGIN + INTERVAL.times(i), "api", &[("container_info", &labels, 1.0)], true);
+    };
+    for (i, digest) in [(1, ""), (2, "sha256:aa"), (12, ""), (13, "sha256:aa")] {
+        see(&mut world, i, digest);
+    }
+    world.pass_until(BEGIN + Span::mins(10));
+    assert_eq!(changes_told(&mut world), Vec::<String>::new());
+    see(&mut world, 41, "");
+    see(&mut world, 42, "sha256:bb");
+    world.pass_until(BEGIN + Span::mins(20));
+    assert_eq!(
+        changes_told(&mut world),
+        ["CHANGED, and nobody announced it: container shop_api_1 shop/api:1 sha256:bb (before: shop/api:1 sha256:aa)"]
+    );
+}
+
+#[test]
+fn a_version_that_ended_does_not_run_and_one_that_never_ran_is_no_way_back() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    let own = [("name", "shop_api_1"), ("service", "api")];
+    let info = |version: &'static str| [("name", "shop_api_1"), ("service", "api"), ("version", version)];
+    let look = |world: &mut World, i: i64, version: &'static str, runs: f64| {
+        let samples: [Given<'_>; 2] = [("container_info", &info(version), 1.0), ("container_running", &own, runs)];
+        world.look_as("container", BEGIN + INTERVAL.times(i), "api", &samples, true);
+    };
+    look(&mut world, 1, "1.0", 1.0);
+    let running = |world: &World| world.engine.snapshot(world.now).running;
+    assert_eq!(running(&world).as_deref(), Some("1.0"));
+    look(&mut world, 2, "1.0", 0.0);
+    assert_eq!(running(&world), None, "its container has ended");
+    look(&mut world, 3, "1.0", 1.0);
+    // Announced, and never there.
+    let start = |world: &mut World, version: &str| {
+        world.command(Command::DeployStart {
+            version: version.into(),
+            previous: None,
+            plan: Some("ab".repeat(32)),
+            live: true,
+            force: false,
+            by: "root".into(),
+        });
+    };
+    start(&mut world, "7.7");
+    (4..30).for_each(|i| look(&mut world, i, "1.0", 1.0));
+    let deployment = world.engine.snapshot(world.now).deployment.unwrap();
+    assert_eq!(deployment.because, ["it was announced as 7.7 and 1.0 runs: did the deployment happen?"]);
+    start(&mut world, "1.1");
+    let deployment = world.engine.snapshot(world.now).deployment.unwrap();
+    assert_eq!(deployment.previous.as_deref(), Some("1.0"), "what was read, not what was said");
+}
+
+#[test]
+fn a_version_that_was_never_read_proves_no_rollback() {
+    let mut rule = errors();
+    rule.rollback = when_critical(Span::mins(1));
+    let running = Running { is_read: true, ..Running::default() };
+    let mut world = World::new(Config { running, ..config(vec![rule], Mode::Auto) });
+    world.executes = Some(ExecutionEnd::Completed);
+    let mut service = Service::new();
+    service.serve(&mut world, 20, 0.0);
+    world.deploy("2.0", "1.0");
+    service.serve(&mut world, 30, 60.0);
+    service.serve(&mut world, 60, 0.0);
+    assert_ne!(world.run_outcome(), Some("verified"), "{:?}", world.rollback_events());
 }

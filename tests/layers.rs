@@ -7,7 +7,7 @@ use crate::support::rust::{Token, tokens};
 use crate::support::{rust_files, text};
 
 /// The folders in the order of the data; those of one rank are siblings. docs/ARCHITECTURE.md quotes this.
-const RANKS: [(&str, u8); 15] = [
+const RANKS: [(&str, u8); 16] = [
     ("base", 0),
     ("sys", 1),
     ("source", 2),
@@ -20,6 +20,7 @@ const RANKS: [(&str, u8); 15] = [
     ("watch", 7),
     ("engine", 8),
     ("web", 9),
+    ("proxy", 9),
     ("config", 10),
     ("agent", 11),
     ("cli", 12),

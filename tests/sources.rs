@@ -99,8 +99,23 @@ const KINDS: [Kind; 7] = [
     },
 ];
 
-/// A signal is told and never looks: what it owes is held in `tests/signal.rs`, its page here.
-const SIGNAL: Kind = Kind { kind: "signal", good: "[signal.x]", bad: None, hangs: None, secret: None, foreign: false };
+/// What is told, or needs a world of its own to be well: that is held in `tests/signal.rs`, `tests/container.rs` and
+/// `tests/systemd_units.rs`; how it fails, and its page, here.
+const TOLD: [Kind; 3] = [
+    Kind { kind: "signal", good: "[signal.x]", bad: None, hangs: None, secret: None, foreign: false },
+    Kind {
+        kind: "container",
+        good: "[container.x]\nproject = 'shop'",
+        bad: Some((
+            "[agent]\nengine = 'tcp://{closed}'\n[container.x]\nproject = 'shop'\nservices = ['web']",
+            "refused",
+        )),
+        hangs: Some(("[agent]\nengine = 'tcp://{mute}'\n[container.x]\nnames = ['web']\ntimeout = '300ms'", "timeout")),
+        secret: None,
+        foreign: false,
+    },
+    Kind { kind: "systemd", good: "[systemd.x]\nunit = 'shop'", bad: None, hangs: None, secret: None, foreign: false },
+];
 
 /// The outside that the tables speak of; ends with the value.
 struct World {
@@ -212,7 +227,7 @@ fn now() -> Timestamp {
 
 #[test]
 fn every_kind_keeps_the_contract() {
-    let rows: BTreeSet<&str> = KINDS.iter().chain([&SIGNAL]).map(|kind| kind.kind).collect();
+    let rows: BTreeSet<&str> = KINDS.iter().chain(&TOLD).map(|kind| kind.kind).collect();
     let kinds: BTreeSet<&str> = SourceConfig::KINDS.into_iter().collect();
     assert_eq!(rows, kinds, "each kind has a row");
 }
@@ -245,7 +260,7 @@ async fn a_good_look_yields_success_and_only_series_that_were_declared() {
 #[tokio::test]
 async fn a_failed_look_says_why_and_says_it_as_samples() {
     let world = World::new("sources_bad");
-    for kind in &KINDS {
+    for kind in KINDS.iter().chain(&TOLD) {
         let Some((table, why)) = kind.bad else { continue };
         let (mut source, _) = world.source(table);
         let declared = source.names();
@@ -261,7 +276,7 @@ async fn a_failed_look_says_why_and_says_it_as_samples() {
 #[tokio::test]
 async fn a_world_that_never_answers_costs_the_timeout_and_no_more() {
     let world = World::new("sources_hang");
-    for kind in &KINDS {
+    for kind in KINDS.iter().chain(&TOLD) {
         let Some((table, why)) = kind.hangs else { continue };
         let (mut source, _) = world.source(table);
         let watch = Stopwatch::start();
@@ -276,7 +291,7 @@ async fn a_world_that_never_answers_costs_the_timeout_and_no_more() {
 #[tokio::test]
 async fn a_look_that_is_no_longer_wanted_ends_at_once_and_the_next_one_works() {
     let world = World::new("sources_cancelled");
-    for kind in &KINDS {
+    for kind in KINDS.iter().chain(&TOLD) {
         let Some((table, _)) = kind.hangs else { continue };
         let (mut source, _) = world.source(&table.replace("300ms", "4s"));
         let watch = Stopwatch::start();
@@ -341,7 +356,7 @@ fn documented(text: &str) -> BTreeSet<String> {
 fn the_pages_name_every_key_and_no_other() {
     let world = World::new("sources_pages");
     let common = documented(&support::text("docs/SOURCES.md"));
-    for kind in KINDS.iter().chain([&SIGNAL]) {
+    for kind in KINDS.iter().chain(&TOLD) {
         let page = format!("docs/sources/{}.md", kind.kind);
         let own = documented(&support::text(&page));
         let taken = keys(&world, kind);

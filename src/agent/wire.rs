@@ -16,7 +16,10 @@ use crate::rollback::machine::{Mode, Settings};
 use crate::source::common::{House, Outside};
 use crate::source::prometheus::{Prometheus, Referenced};
 use crate::source::signal::Signal;
-use crate::source::{Source, command::Command, file::File, host::Host, http::Http, log::Log, tcp::Tcp};
+use crate::source::{
+    Source, command::Command, container::Container, file::File, host::Host, http::Http, log::Log, systemd::Systemd,
+    tcp::Tcp,
+};
 use crate::store::{Limits, Selector, archive};
 use crate::sys::files;
 use crate::sys::secret::Secrets;
@@ -141,6 +144,8 @@ fn targets(config: &SourceConfig, outside: &Outside, referenced: &Referenced) ->
         SourceConfig::Host(c) => Source::Host(Box::new(Host::new(c.clone()))),
         SourceConfig::Command(c) => Source::Command(Box::new(Command::new(c.clone(), outside.clone()))),
         SourceConfig::Log(c) => Source::Log(Box::new(Log::new(c.clone(), outside))),
+        SourceConfig::Container(c) => Source::Container(Box::new(Container::new(c.clone(), outside))),
+        SourceConfig::Systemd(c) => Source::Systemd(Box::new(Systemd::new(c.clone()))),
         SourceConfig::Tcp(c) => Source::Tcp(Box::new(Tcp::new(c.clone()))),
         SourceConfig::File(c) => return File::all(c).into_iter().map(Box::new).map(Source::File).collect(),
     }]
@@ -170,7 +175,8 @@ fn running(config: &Config) -> engine::facts::Running {
         Some(version::Version::Told(told, _)) => Some(told.clone()),
         _ => None,
     };
-    engine::facts::Running { told, on_change: config.app.on_change }
+    let is_read = config.app.version.is_some() && told.is_none();
+    engine::facts::Running { is_read, told, on_change: config.app.on_change }
 }
 
 /// The engine of a configuration, for these sources of it on this host.

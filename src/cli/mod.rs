@@ -8,8 +8,10 @@ mod check;
 mod demo;
 mod demo_service;
 mod deploy;
+mod engine_proxy;
 mod explain;
 mod import;
+mod init;
 mod logs;
 mod out;
 mod place;
@@ -137,6 +139,8 @@ pub struct Globals {
 enum What {
     /// Watches this host until it is told to stop.
     Run(run::Args),
+    /// Looks at this host and writes a first configuration.
+    Init(init::Args),
     /// Checks the configuration and names every mistake at once.
     Check(check::Args),
     /// Looks at targets once and says what was reached.
@@ -165,6 +169,8 @@ enum What {
     Logs(logs::Args),
     /// Takes in old samples from an OpenMetrics file.
     Import(import::Args),
+    /// Lets the container engine be read, and nothing else be done with it.
+    EngineProxy(engine_proxy::Args),
     /// The demo's shop.
     #[command(hide = true)]
     DemoService(demo_service::Args),
@@ -214,6 +220,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
     match what {
         What::Run(args) => run::run(context, &args).await,
+        What::Init(args) => init::run(context, &args).await,
         What::Probe(args) => probe::run(context, &args).await,
         What::Check(args) => check::run(context, &args).await,
         What::Demo(args) => demo::run(context, &args).await,
@@ -228,6 +235,7 @@ async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
         What::Query(args) => query::run(context, &args).await,
         What::Logs(args) => logs::run(context, &args).await,
         What::Import(args) => import::run(context, &args).await,
+        What::EngineProxy(args) => engine_proxy::run(context, &args).await,
         What::DemoService(args) => demo_service::run(&args).await,
         What::DemoSwitch(args) => demo_service::switch(context, &args).await,
     }
@@ -311,6 +319,7 @@ mod tests {
         for line in [
             "run",
             "check --strict --print",
+            "init --output -",
             "demo --fault blind",
             "test errors_test.yml errors.toml --run errors",
             "test-alert --channel slack/ops",

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, place};
 use crate::config::{Options, load};
-use case::TestFile;
+use case::{Test, TestFile};
 use rules::Rules;
 use show::FileReport;
 
@@ -79,12 +79,13 @@ fn run_file(
 ) -> Result<(), String> {
     let file = read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut loaded: Option<(&[String], Rules)> = None;
+    let mut loaded: Option<(&Test, Rules)> = None;
     for test in file.tests.iter().filter(|t| wanted.is_none_or(|w| w.is_match(&t.name))) {
-        if loaded.as_ref().is_none_or(|(files, _)| *files != test.rule_files) {
-            let rules = rules::load(&test.rule_files, folder, options)?;
+        let is_same = |of: &Test| of.rule_files == test.rule_files && of.packs == test.packs;
+        if !loaded.as_ref().is_some_and(|(of, _)| is_same(of)) {
+            let rules = rules::load(&test.rule_files, &test.packs, folder, options)?;
             report.warnings.extend(rules.warnings.iter().cloned());
-            loaded = Some((&test.rule_files, rules));
+            loaded = Some((test, rules));
         }
         report.tests += 1;
         report.checks += test.checks.len();

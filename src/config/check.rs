@@ -9,6 +9,7 @@ use crate::base::table::{Value, nearest};
 use crate::base::{Node, Place, Problems, Span};
 use crate::notify::story::EventKind;
 use crate::rollback::config::Mode;
+use crate::sys::engine::Address;
 use crate::sys::files;
 use crate::{notify, rollback, rule};
 
@@ -16,7 +17,7 @@ use crate::{notify, rollback, rule};
 pub const NAME_HELP: &str = "a-z, 0-9 and hyphens, at most 63, not beginning with a hyphen";
 
 /// The tables that exist.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 19] = [
     "app",
     "agent",
     "store",
@@ -24,6 +25,8 @@ const KINDS: [&str; 17] = [
     "host",
     "http",
     "prometheus",
+    "container",
+    "systemd",
     "command",
     "tcp",
     "file",
@@ -37,7 +40,7 @@ const KINDS: [&str; 17] = [
 ];
 
 /// Tables of the grammar that this version has not.
-const NOT_YET: [&str; 8] = ["apps", "container", "message", "packs", "person", "remedy", "rota", "systemd"];
+const NOT_YET: [&str; 5] = ["apps", "message", "person", "remedy", "rota"];
 
 /// Channels of the grammar that this version has not.
 const CHANNELS_NOT_YET: [&str; 6] = ["slack", "pagerduty", "desktop", "webhook", "alertmanager", "command"];
@@ -68,6 +71,8 @@ pub struct Facts<'a> {
     pub rollback: &'a rollback::config::Config,
     /// The application.
     pub app: &'a App,
+    /// Where the container engine is read; the usual places where nothing is written.
+    pub engine: Option<&'a str>,
     /// Whether nobody wrote it.
     pub is_default: bool,
     /// What was written, with the tables that have a mistake of their own: what names those is not wrong for that.
@@ -109,6 +114,7 @@ fn known(node: &Node, what: &str, known: &[&str], not_yet: &[&str], problems: &m
 pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
     references(facts, problems);
     version(facts, problems);
+    engine(facts, problems);
     modes(facts, problems);
     times(facts, problems);
     facts.rollback.check_programs(problems);
@@ -202,6 +208,21 @@ fn version(facts: &Facts<'_>, problems: &mut Problems) {
             format!("read from {}", told.selector),
         )
         .help(format!("watch it as well: [{kind}.app]"));
+}
+
+/// Whoever may open the engine's own socket is as good as root.
+fn engine(facts: &Facts<'_>, problems: &mut Problems) {
+    if !facts.sources.iter().any(|source| source.common().enabled && source.asks_engine()) {
+        return;
+    }
+    let address = facts.engine.and_then(|text| Address::parse(text).ok()).unwrap_or_else(Address::found);
+    if !address.is_proxy() {
+        problems
+            .warning(&Place::default(), "the agent asks the container engine itself, not its proxy", "")
+            .help(format!(
+                "whoever may open {address} is as good as root; the proxy lets it be read and no more: systemctl enable --now backstop-engine-proxy.socket"
+            ));
+    }
 }
 
 fn modes(facts: &Facts<'_>, problems: &mut Problems) {

@@ -4,14 +4,14 @@
 //! mistake; never both a configuration and an error. Each component reads its own table; what concerns several of
 //! them is in [`check`].
 //!
-//! Where no file was written, the embedded default holds. A file that was written gets the ready-made rules laid
-//! under it: those about targets and about backstop itself always, those about the host where it has a `[host]`.
-//! One that names no channel gets the log of the default, so that no alert is lost.
+//! Where no file was written, the embedded default holds. The ready-made rules of [`packs`] are laid under what was
+//! written. A file that names no channel gets the log of the default, so that no alert is lost.
 
 pub mod app;
 pub mod check;
 pub mod diagnose;
 pub mod load;
+pub mod packs;
 pub mod print;
 pub mod remote;
 pub mod version;
@@ -28,11 +28,6 @@ use load::{child, empty, lookup, merge};
 
 /// What holds where nothing was written.
 const DEFAULT: &str = include_str!("../../config/default.toml");
-
-/// The ready-made rules: name, text.
-const HOST: (&str, &str) = ("packs/host.toml (built in)", include_str!("../../config/packs/host.toml"));
-const TARGET: (&str, &str) = ("packs/target.toml (built in)", include_str!("../../config/packs/target.toml"));
-const SELF: (&str, &str) = ("packs/self.toml (built in)", include_str!("../../config/packs/self.toml"));
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -65,6 +60,8 @@ pub struct Config {
     pub rollback: rollback::config::Config,
     /// `[watch]`
     pub watch: watch::Settings,
+    /// `packs`: the ready-made rules that hold.
+    pub packs: packs::Packs,
     tree: Node,
 }
 
@@ -87,11 +84,16 @@ pub enum SourceConfig {
     Signal(source::signal::Config),
     /// `[log.NAME]`
     Log(source::log::config::Config),
+    /// `[container.NAME]`
+    Container(source::container::config::Config),
+    /// `[systemd.NAME]`
+    Systemd(source::systemd::config::Config),
 }
 
 impl SourceConfig {
     /// The kinds that exist, for headings and references.
-    pub const KINDS: [&str; 8] = ["http", "prometheus", "host", "command", "tcp", "file", "log", "signal"];
+    pub const KINDS: [&str; 10] =
+        ["http", "prometheus", "host", "container", "systemd", "command", "tcp", "file", "log", "signal"];
 
     /// The kinds whose tables have names: all but `[host]`.
     pub fn named() -> impl Iterator<Item = &'static str> {
@@ -109,6 +111,18 @@ impl SourceConfig {
             SourceConfig::Command(config) => &config.common,
             SourceConfig::Signal(config) => &config.common,
             SourceConfig::Log(config) => &config.common,
+            SourceConfig::Container(config) => &config.common,
+            SourceConfig::Systemd(config) => &config.common,
+        }
+    }
+
+    /// Whether it asks the container engine.
+    pub fn asks_engine(&self) -> bool {
+        match self {
+            SourceConfig::Container(_) => true,
+            SourceConfig::Log(log) => matches!(log.from, source::log::config::From::Containers(_)),
+            SourceConfig::Command(command) => command.inside.is_some(),
+            _ => false,
         }
     }
 
@@ -128,6 +142,12 @@ impl SourceConfig {
             "file" => source::file::Config::read(name, node, defaults, problems).map(SourceConfig::File),
             "command" => source::command::Config::read(name, node, defaults, problems).map(SourceConfig::Command),
             "log" => source::log::config::Config::read(name, node, defaults, problems).map(SourceConfig::Log),
+            "container" => {
+                source::container::config::Config::read(name, node, defaults, problems).map(SourceConfig::Container)
+            }
+            "systemd" => {
+                source::systemd::config::Config::read(name, node, defaults, problems).map(SourceConfig::Systemd)
+            }
             "signal" => source::signal::Config::read(name, node, defaults, problems).map(SourceConfig::Signal),
             _ => None,
         }
@@ -208,24 +228,42 @@ const SYSTEM_STATE: &str = "/var/lib/backstop";
 
 /// Loads the configuration that `options` lead to.
 pub fn load(options: &Options) -> Loaded {
+    load_from(load::find(options).as_deref(), None, options)
+}
+
+/// Loads `text`, which includes nothing, as if it stood at `path`: what is to be written there is checked before.
+pub fn load_text(path: &Path, text: &str, options: &Options) -> Loaded {
+    load_from(Some(path), Some(text), options)
+}
+
+fn load_from(path: Option<&Path>, text: Option<&str>, options: &Options) -> Loaded {
     let mut problems = Problems::default();
     let mut files = Files::default();
-    let path = load::find(options);
-    let mut tree = gather(path.as_deref(), options, &mut files, &mut problems);
-    let state = state_folder(&tree, path.as_deref(), options);
+    let mut tree = gather(path, text, options, &mut files, &mut problems);
+    let state = state_folder(&tree, path, options);
     let vars = load::Vars::take(&mut tree, &options.host, &state.to_string_lossy(), &options.sets, &mut problems);
     let mut echoes = vars.replace(&mut tree, &mut problems);
     echoes.extend(files.broken.iter().cloned());
     let said = problems.list.len();
+    let (tree, packs) = packs::lay(tree, &mut files, &mut problems);
     let is_whole = files.broken.is_empty();
-    let config =
-        Reader { files: &files, problems: &mut problems, is_whole }.read(tree, state, path.as_deref(), options);
+    let config = Reader { files: &files, problems: &mut problems, is_whole }.read(tree, state, path, options);
     let mut at = 0;
     problems.list.retain(|problem| {
         at += 1;
         at <= said || !is_echo(&problem.place, &echoes)
     });
     problems.list.sort_by_key(|p| (p.severity, is_whole_file(&p.place), p.place.file, p.place.range.start));
+    let config = config.filter(|_| problems.errors() == 0);
+    Loaded { config: config.map(|c| Config { files: files.clone(), packs, ..c }), problems, files }
+}
+
+/// The rules of these packs and nothing else, as [`load`] reads them, whatever they need.
+pub fn of_packs(names: &[&str], options: &Options) -> Loaded {
+    let (mut problems, mut files) = (Problems::default(), Files::default());
+    let tree = packs::alone(names, &mut files, &mut problems);
+    let mut reader = Reader { files: &files, problems: &mut problems, is_whole: true };
+    let config = reader.read(tree, PathBuf::new(), None, options);
     let config = config.filter(|_| problems.errors() == 0);
     Loaded { config: config.map(|c| Config { files: files.clone(), ..c }), problems, files }
 }
@@ -239,26 +277,20 @@ fn is_echo(place: &Place, broken: &[Place]) -> bool {
     !is_whole_file(place) && broken.iter().any(|b| b.file == place.file && b.range.contains(&place.range.start))
 }
 
-/// The user's tree, or the default's, over the ready-made rules.
-fn gather(path: Option<&Path>, options: &Options, files: &mut Files, problems: &mut Problems) -> Node {
-    let mut own = match path {
-        Some(path) => load::read_file(path, files, problems),
-        None => embedded((load::EMBEDDED, DEFAULT), files, problems),
+/// What the user wrote, or the default; with the log of the default where no channel was written.
+fn gather(
+    path: Option<&Path>,
+    text: Option<&str>,
+    options: &Options,
+    files: &mut Files,
+    problems: &mut Problems,
+) -> Node {
+    let mut own = match (path, text) {
+        (Some(path), Some(text)) => embedded((&path.to_string_lossy(), text), files, problems),
+        (Some(path), None) => load::read_file(path, files, problems),
+        (None, _) => embedded((load::EMBEDDED, DEFAULT), files, problems),
     };
     let mut tree = empty();
-    for pack in [TARGET, SELF] {
-        merge(&mut tree, embedded(pack, files, problems));
-    }
-    if child(&own, "host").is_some() {
-        merge(&mut tree, embedded(HOST, files, problems));
-    }
-    // A rule with nothing to judge would forever say that it cannot see.
-    if !some_source(&own, &|node| ["external", "optional"].iter().all(|key| !says(node, key))) {
-        remove(&mut tree, &["rule", "target-down"]);
-    }
-    if !some_source(&own, &|node| says(node, "external")) {
-        remove(&mut tree, &["rule", "external-down"]);
-    }
     if path.is_some() && child(&own, "channel").is_none() {
         let default = embedded((load::EMBEDDED, DEFAULT), files, problems);
         merge(&mut tree, only(default, "channel"));
@@ -270,21 +302,6 @@ fn gather(path: Option<&Path>, options: &Options, files: &mut Files, problems: &
     }
     merge(&mut tree, own);
     tree
-}
-
-/// Whether some source is as asked.
-fn some_source(own: &Node, is_wanted: &dyn Fn(&Node) -> bool) -> bool {
-    let some = |kind: &&str| match child(own, kind) {
-        Some(node) if *kind == "host" => is_wanted(node),
-        Some(Node { value: Value::Table(entries), .. }) => entries.iter().any(|entry| is_wanted(&entry.node)),
-        _ => false,
-    };
-    SourceConfig::KINDS.iter().any(some)
-}
-
-/// Whether a table says `key = true`.
-fn says(table: &Node, key: &str) -> bool {
-    matches!(child(table, key), Some(Node { value: Value::Bool(true), .. }))
 }
 
 fn embedded((name, text): (&str, &str), files: &mut Files, problems: &mut Problems) -> Node {
@@ -371,6 +388,7 @@ impl Reader<'_> {
             channels: &channels,
             rollback: &rollback,
             app: &app,
+            engine: agent.engine.as_deref(),
             is_default: path.is_none(),
             tree: &tree,
         };
@@ -398,6 +416,7 @@ impl Reader<'_> {
             channels: channels.into_iter().map(|c| c.config).filter(|c| c.subscription().enabled).collect(),
             rollback,
             watch,
+            packs: packs::Packs::default(),
             tree,
         })
     }

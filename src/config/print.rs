@@ -25,6 +25,8 @@ pub fn mode(mode: Mode) -> &'static str {
 /// Prints `tree`, and the defaults of `config` that do not stand in it.
 pub fn print(config: &Config, tree: &Node) -> String {
     let mut out = Out { text: String::new(), files: &config.files };
+    let place = config.packs.place.as_ref().map_or("default".into(), |place| config.files.line(place));
+    out.text.push_str(&format!("packs = {:?}  # {place}\n", config.packs.names));
     let defaults = defaults(config);
     for (table, keys) in &defaults {
         let own = super::load::child(tree, table);

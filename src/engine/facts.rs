@@ -10,13 +10,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Engine, Event as Journaled, Out, stories};
-use crate::base::{Batch, Id, Sample, Span, Timestamp};
+use crate::base::label::NAME;
+use crate::base::{Batch, Id, Labels, Sample, Span, Timestamp};
 use crate::rollback::machine::Phase;
 use crate::store::{Selector, is_stale};
-use crate::watch::{self, Change, VERSION};
-
-/// So long after T0, or after a rollback, a change belongs to it: what is read now and then is read late.
-pub const BELONGS: Span = Span::mins(2);
+use crate::watch::{self, BELONGS, Change, VERSION};
 
 /// How long the first change that nobody announced waits for others: services are exchanged one after the other.
 const COMPANY: Span = Span::secs(10);
@@ -43,10 +41,19 @@ pub enum OnChange {
 /// How the running version is known, and what an unannounced change does.
 #[derive(Clone, Debug, Default)]
 pub struct Running {
+    /// The version is read, and comes as an input.
+    pub is_read: bool,
     /// The label of a series that tells the version; none where it is read otherwise, or not at all.
     pub told: Option<Told>,
     /// What an unannounced change of the version does.
     pub on_change: OnChange,
+}
+
+impl Running {
+    /// Whether the version is to be known at all.
+    pub fn is_known(&self) -> bool {
+        self.is_read || self.told.is_some()
+    }
 }
 
 /// A label of a series that tells the version.
@@ -85,6 +92,9 @@ pub enum Event {
 pub struct Facts {
     known: BTreeMap<String, (String, Timestamp)>,
     untold: Vec<Change>,
+    /// The version before the present one.
+    #[serde(default)]
+    version_before: Option<String>,
 }
 
 impl Facts {
@@ -92,15 +102,13 @@ impl Facts {
     pub fn apply(&mut self, event: &Event) -> Option<Change> {
         match event {
             Event::Seen { thing, value, at, expected } => {
-                let before = self.known.insert(thing.clone(), (value.clone(), *at));
-                if self.known.len() > MAX_THINGS {
-                    let oldest = self.known.iter().min_by_key(|(_, (_, at))| *at).map(|(thing, _)| thing.clone());
-                    oldest.map(|thing| self.known.remove(&thing));
+                let (from, _) = self.known.insert(thing.clone(), (value.clone(), *at))?;
+                if thing == VERSION {
+                    self.version_before = Some(from.clone());
                 }
-                let (from, _) = before?;
                 let change = Change { at: *at, thing: thing.clone(), from, to: value.clone() };
-                if !expected && self.untold.len() < MAX_UNTOLD {
-                    self.untold.push(change.clone());
+                if !expected {
+                    self.note_untold(&change);
                 }
                 Some(change)
             }
@@ -108,6 +116,16 @@ impl Facts {
                 self.untold.clear();
                 None
             }
+        }
+    }
+
+    /// Of one thing the first and the last word count; one that is as it was is no change.
+    fn note_untold(&mut self, change: &Change) {
+        let has_room = self.untold.len() < MAX_UNTOLD || change.thing == VERSION;
+        match self.untold.iter_mut().find(|known| known.thing == change.thing) {
+            Some(known) => known.to.clone_from(&change.to),
+            None if has_room => self.untold.push(change.clone()),
+            None => {}
         }
     }
 
@@ -133,12 +151,17 @@ impl Facts {
     }
 }
 
-/// The thing that a series of information is about, and how it is; none for other series.
-fn of_sample(sample: &Sample) -> Option<(String, String)> {
+/// The thing that a series of information is about, and how it is; none for other series. `source` is the kind of who gives it: a
+/// page of metrics may have series of the same name.
+fn of_sample(source: &str, sample: &Sample) -> Option<(String, String)> {
     let labels = &sample.labels;
-    let (kind, told) = match labels.name() {
-        "container_info" => ("container", ["image", "digest", "revision"].as_slice()),
-        "systemd_unit_info" => ("unit", ["executable", "version"].as_slice()),
+    let (kind, told) = match (source, labels.name()) {
+        // The digest last: it is known some moments after the rest.
+        ("container", "container_info") => ("container", ["image", "revision", "digest"].as_slice()),
+        // Without a version nothing of it runs, or nobody knows what.
+        ("systemd", "systemd_unit_info") if !labels.get("version").is_empty() => {
+            ("unit", ["executable", "version"].as_slice())
+        }
         _ => return None,
     };
     if sample.value != 1.0 || labels.get("name").is_empty() {
@@ -155,7 +178,7 @@ fn bounded(text: &str) -> String {
 impl Engine {
     /// What a batch tells of what runs.
     pub(super) fn take_facts(&mut self, now: Timestamp, batch: &Batch, out: &mut Out) {
-        for (thing, value) in batch.samples.iter().filter_map(of_sample) {
+        for (thing, value) in batch.samples.iter().filter_map(|sample| of_sample(&batch.source.kind, sample)) {
             self.see(now, thing, value, out);
         }
         let Some(told) = &self.config.running.told else { return };
@@ -184,6 +207,7 @@ impl Engine {
         let is_there = |stretch: &&crate::store::Stretch| {
             let newest = stretch.times().last().zip(stretch.values().last());
             newest.is_some_and(|(at, value)| *at >= oldest && !is_stale(*value) && *value != 0.0)
+                && self.runs(stretch.labels())
         };
         let versions: std::collections::BTreeSet<&str> =
             view.series().iter().filter(is_there).map(|stretch| stretch.labels().get(&told.label)).collect();
@@ -196,12 +220,39 @@ impl Engine {
         }
     }
 
+    /// Whether what a series of information is about runs: a container that has ended still has an image.
+    fn runs(&self, labels: &Labels) -> bool {
+        if labels.name() != "container_info" {
+            return true;
+        }
+        const OF_IMAGE: [&str; 5] = ["image", "digest", "container_id", "version", "revision"];
+        let own = labels.iter().filter(|(name, _)| !OF_IMAGE.contains(name) && *name != NAME);
+        let running = Labels::new(own.chain([(NAME, "container_running")]));
+        self.store.newest_of(&running).is_none_or(|value| value == 1.0)
+    }
+
+    /// What ran before `version`, as far as it was read; where nothing is read, as deployments tell.
+    pub(super) fn version_before(&self, version: &str) -> Option<String> {
+        let facts = &self.state.facts;
+        let before = match facts.value(VERSION) {
+            Some(runs) if runs != version => Some(runs),
+            Some(_) => facts.version_before.as_deref(),
+            None => self.state.watches.running(),
+        };
+        before.filter(|before| *before != version).map(String::from)
+    }
+
     fn see(&mut self, now: Timestamp, thing: String, value: String, out: &mut Out) {
         let before = self.state.facts.value(&thing);
-        if before == Some(value.as_str()) {
+        // The same, of which less is known now.
+        if before.is_some_and(|before| before.starts_with(value.as_str())) {
             return;
         }
-        let expected = before.is_none() || self.is_change_expected(now);
+        if before.is_none() && self.state.facts.known.len() >= MAX_THINGS && thing != VERSION {
+            return;
+        }
+        let is_same = before.is_none_or(|before| value.starts_with(before) && thing != VERSION);
+        let expected = is_same || self.is_change_expected(now);
         self.record(Journaled::Fact(Event::Seen { thing, value, at: now, expected }), out);
     }
 
@@ -221,8 +272,12 @@ impl Engine {
         if self.state.facts.deadline().is_none_or(|at| now < at) {
             return;
         }
-        let changes = self.state.facts.untold.clone();
+        let changes: Vec<Change> =
+            self.state.facts.untold.iter().filter(|change| change.from != change.to).cloned().collect();
         self.record(Journaled::Fact(Event::Told { at: now }), out);
+        if changes.is_empty() {
+            return;
+        }
         let version = changes.iter().rfind(|change| change.thing == VERSION).cloned();
         let notice = stories::changed(self, now, &changes, version.as_ref());
         self.tell(now, notice, out);
@@ -273,7 +328,6 @@ fn told(name: &str, labels: &[(&str, &str)]) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Labels;
 
     fn seen(thing: &str, value: &str, at: i64, expected: bool) -> Event {
         Event::Seen { thing: thing.into(), value: value.into(), at: Timestamp(at), expected }
@@ -295,14 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_bounded_and_the_oldest_goes() {
+    fn of_one_thing_the_first_and_the_last_word_are_told() {
         let mut facts = Facts::default();
-        for n in 0..MAX_THINGS as i64 + 10 {
-            facts.apply(&seen(&format!("container c{n}"), "x", n, true));
+        for (at, value) in [(0, "1"), (1, "2"), (2, "1")] {
+            facts.apply(&seen("version", value, at, at == 0));
         }
-        assert_eq!(facts.all().len(), MAX_THINGS);
-        assert_eq!(facts.value("container c9"), None);
-        assert_eq!(facts.value("container c10"), Some("x"));
+        assert_eq!(facts.untold.len(), 1);
+        assert_eq!((facts.untold[0].from.as_str(), facts.untold[0].to.as_str()), ("1", "1"));
     }
 
     #[test]
@@ -316,10 +369,12 @@ mod tests {
             ("container_id", "0123456789ab"),
         ];
         assert_eq!(
-            of_sample(&sample(&container, 1.0)),
+            of_sample("container", &sample(&container, 1.0)),
             Some(("container shop_web_1".into(), "shop/web:1.4.2 sha256:ab".into()))
         );
-        assert_eq!(of_sample(&sample(&container, 0.0)), None);
-        assert_eq!(of_sample(&sample(&[("__name__", "up"), ("name", "x")], 1.0)), None);
+        assert_eq!(of_sample("container", &sample(&container, 0.0)), None);
+        assert_eq!(of_sample("prometheus", &sample(&container, 1.0)), None, "a page may say what it likes");
+        let stopped = [("__name__", "systemd_unit_info"), ("name", "a.service"), ("executable", "/bin/a")];
+        assert_eq!(of_sample("systemd", &sample(&stopped, 1.0)), None);
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Judge {
     pub(super) recent: VecDeque<Evaluation>,
     /// For how long it was observed since the last count, and until when that is counted.
     pub(super) observed: Span,
-    observed_until: Option<Timestamp>,
+    pub(super) observed_until: Option<Timestamp>,
     interval: Span,
     targets: BTreeSet<TargetId>,
     giving: Option<u64>,

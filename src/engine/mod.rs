@@ -335,6 +335,8 @@ struct Target {
     external: bool,
     optional: bool,
     good: bool,
+    /// It says whether it is well; one that is about to be started does not.
+    says: bool,
     failure: Option<String>,
     last: Timestamp,
 }
@@ -531,7 +533,8 @@ impl Engine {
             Outcome::Good => None,
             Outcome::Failed(failure) => Some(failure.to_string()),
         };
-        let target = Target { external, optional, good: failure.is_none(), failure, last: batch.at.min(now) };
+        let says = batch.samples.iter().rev().any(|sample| sample.labels.name() == "probe_success");
+        let target = Target { external, optional, good: failure.is_none(), says, failure, last: batch.at.min(now) };
         self.targets.insert((batch.source, batch.instance), target);
     }
 
@@ -687,6 +690,9 @@ impl Engine {
         self.store.set_limits(config.limits.clone());
         self.targets.retain(|(source, _), _| config.sources.iter().any(|s| s.source == *source));
         self.exhibits.retain(|source| config.sources.iter().any(|s| s.source == *source));
+        if !config.running.is_known() {
+            (self.version, self.version_from) = (None, None);
+        }
         self.config = config;
         self.board.renew(&self.config.signals);
         self.held.begin_anew();
@@ -995,7 +1001,7 @@ impl Engine {
                 format!("deploy another version, or say so: backstop deploy start --version {version} --force"),
             );
         }
-        let previous = previous.or_else(|| self.state.watches.running().map(String::from));
+        let previous = previous.or_else(|| self.version_before(&version));
         let random = self.random();
         let deployment = watch::Deployment {
             previous: previous.clone(),
@@ -1245,7 +1251,7 @@ impl Engine {
                 true => !target.external && !target.optional,
                 false => self.config.probes.contains(source),
             };
-            match (wanted, target.last > since, target.good) {
+            match (wanted, target.last > since && (target.says || !target.good), target.good) {
                 (false, ..) => {}
                 (true, false, _) => health.waiting += 1,
                 (true, true, true) => health.succeeding += 1,
@@ -1254,10 +1260,12 @@ impl Engine {
         }
         let seen = |source: &SourceRef| self.targets.keys().any(|(known, _)| known == source);
         health.waiting += self.config.probes.iter().filter(|probe| !seen(probe)).count();
-        health.running = self.version.as_ref().map(|(at, version)| match *at > since {
-            true => version.clone(),
-            false => Err("not read yet".into()),
-        });
+        health.running = match &self.version {
+            Some((at, version)) if *at > since => Some(version.clone()),
+            Some(_) => Some(Err("not read yet".into())),
+            // It is to be read, and never was: that proves nothing.
+            None => self.config.running.is_known().then(|| Err("it was not read so far".into())),
+        };
         health
     }
 
@@ -1312,6 +1320,10 @@ impl Engine {
             deployment.push(sample(Labels::new(info), 1.0));
             let age = now - d.t0.unwrap_or(now);
             deployment.push(sample(Labels::new([("__name__", "backstop_deployment_age_seconds")]), age.as_secs()));
+            for (reason, ready) in self.readiness(d) {
+                let labels = Labels::new([("__name__", "backstop_rollback_ready"), ("reason", reason)]);
+                deployment.push(sample(labels, f64::from(u8::from(ready))));
+            }
         }
         if let Some(d) = self.state.watches.open() {
             for (event, at) in [("start", Some(d.announced)), ("complete", d.t0)] {
@@ -1329,6 +1341,21 @@ impl Engine {
             self.append_own(now, family, &samples, out);
         }
         self.judges.iter_mut().filter(|j| j.reads_rules).for_each(|j| j.wake(now));
+    }
+
+    /// What a rollback of `deployment` could fail for before it begins, each with whether all is well with it. Nothing
+    /// where none would be begun: the mode only observes, there are no steps, or they have run already.
+    fn readiness(&self, deployment: &watch::Deployment) -> Vec<(&'static str, bool)> {
+        let is_meant = self.settings().mode > Mode::Observe && !self.config.steps.is_empty();
+        if !is_meant || self.state.rollbacks.begun(&deployment.id).is_some() {
+            return Vec::new();
+        }
+        vec![
+            ("steps", self.config.obstacles.is_empty()),
+            (Guard::Degraded.name(), self.degraded.is_none()),
+            (Guard::NotSealed.name(), deployment.plan.is_some()),
+            (Guard::NoPrevious.name(), deployment.previous.is_some()),
+        ]
     }
 
     fn append_own(&mut self, now: Timestamp, family: &str, samples: &[Sample], out: &mut Out) {
@@ -1373,7 +1400,8 @@ fn execution_of(run: &rollback::Run) -> Option<Execution> {
         run: run.id.clone(),
         plan: run.plan.clone(),
         rung: run.rungs.get(run.begun.saturating_sub(1))?.clone(),
-        criterion: run.criterion.clone().unwrap_or_else(|| "a person".into()),
+        // A name, as the executor asks for one: {criterion} reaches the steps.
+        criterion: run.criterion.clone().unwrap_or_else(|| "person".into()),
         approved_by: run.approved.as_ref().map(|a| a.by.clone()),
         reason: run.why.clone(),
         run_short: run.short(),

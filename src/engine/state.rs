@@ -172,7 +172,9 @@ impl State {
     fn apply_fact(&mut self, event: &facts::Event) {
         let change = self.facts.apply(event);
         match (event, change) {
-            (facts::Event::Seen { expected: true, .. }, _) => self.watches.note_facts(self.facts.all()),
+            (facts::Event::Seen { thing, value, at, expected: true }, _) => {
+                self.watches.note_fact(thing, value, *at, watch::BELONGS);
+            }
             (_, Some(change)) => self.watches.note_change(change),
             _ => {}
         }

@@ -114,11 +114,17 @@ impl Engine {
     }
 
     fn deployment_view(&self) -> Option<DeploymentView> {
-        let d = self.state.watches.last()?;
+        let mut d = self.state.watches.last()?.clone();
+        if d.verdict.is_none() && d.t0.is_some() {
+            // What is journaled of this is some minutes old.
+            d.observed = self.judges.iter().map(|j| (j.rule.name.clone(), j.observed)).collect();
+            d.observed_until = self.judges.iter().filter_map(|j| j.observed_until).max().or(d.observed_until);
+        }
+        let d = &d;
         let (verdict, because) = match &d.verdict {
             Some((verdict, because, _)) => (Some(verdict.text().to_string()), because.clone()),
             None => {
-                let so_far = self.state.watches.so_far(&self.standing(), &self.config.watch);
+                let so_far = d.verdict.is_none().then(|| d.so_far(&self.standing(), &self.config.watch));
                 let against = so_far.filter(|(verdict, _)| *verdict != crate::watch::Verdict::Stable);
                 (None, against.map(|(_, because)| because).unwrap_or_default())
             }

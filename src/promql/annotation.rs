@@ -66,5 +66,6 @@ impl fmt::Display for Finding {
 
 /// Whether a name is that of a counter.
 pub(super) fn is_counter_name(name: &str) -> bool {
-    ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end))
+    // The node exporter calls the kernel's events as the kernel does.
+    name.starts_with("node_vmstat_") || ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end))
 }

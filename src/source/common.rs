@@ -494,6 +494,14 @@ impl Target {
             samples,
         }
     }
+
+    /// The same where nobody could look: who is asked about the target does not answer. It fails, and nothing says that
+    /// the target is down: `probe_success` has no value.
+    pub fn blind(&self, at: Timestamp, seconds: f64, failure: Failure, samples: Vec<Sample>) -> Batch {
+        let mut batch = self.batch(at, seconds, Outcome::Failed(failure), samples);
+        batch.samples.retain(|sample| sample.labels != self.success);
+        batch
+    }
 }
 
 fn join(base: &Labels, name: &str, more: &[(&str, &str)]) -> Labels {

@@ -3,8 +3,10 @@
 //! A look never panics, never takes longer than its timeout, and always gives a batch: what goes wrong is the
 //! outcome of that target, with a reason, and nothing else suffers.
 
+mod backoff;
 pub mod command;
 pub mod common;
+pub mod container;
 pub mod expect;
 pub mod exposition;
 pub mod file;
@@ -15,6 +17,7 @@ pub mod masks;
 pub mod openmetrics_file;
 pub mod prometheus;
 pub mod signal;
+pub mod systemd;
 pub mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -43,6 +46,10 @@ pub enum Source {
     Command(Box<command::Command>),
     /// `[log.NAME]`
     Log(Box<log::Log>),
+    /// `[container.NAME]`
+    Container(Box<container::Container>),
+    /// `[systemd.NAME]`
+    Systemd(Box<systemd::Systemd>),
 }
 
 impl Source {
@@ -76,6 +83,8 @@ impl Source {
             Source::File(file) => file.files(),
             Source::Command(command) => command.files(),
             Source::Log(log) => log.files(),
+            Source::Container(container) => container.files(),
+            Source::Systemd(_) => Vec::new(),
         }
     }
 
@@ -100,6 +109,8 @@ impl Source {
             Source::File(_) => file::NAMES.to_vec(),
             Source::Command(command) => command.names(),
             Source::Log(log) => log.names(),
+            Source::Container(container) => container.names(),
+            Source::Systemd(_) => systemd::NAMES.to_vec(),
         }
     }
 
@@ -113,18 +124,23 @@ impl Source {
             Source::File(file) => file.collect(at).await,
             Source::Command(command) => command.collect(at).await,
             Source::Log(log) => log.collect(at).await,
+            Source::Container(container) => container.collect(at).await,
+            Source::Systemd(systemd) => systemd.collect(at).await,
         }
     }
 
     /// Whether it does not look but is told: [`Source::next`] waits until there is something, and what it said holds.
     pub fn is_told(&self) -> bool {
-        matches!(self, Source::Log(_))
+        matches!(self, Source::Log(_) | Source::Container(_) | Source::Systemd(_))
     }
 
     /// Where it goes on: the last checkpoint of each of its targets, by `instance`. Before the first [`Source::next`].
     pub fn resume(&mut self, checkpoints: &BTreeMap<&str, &[u8]>) {
-        if let Source::Log(log) = self {
-            log.resume(checkpoints);
+        match self {
+            Source::Log(log) => log.resume(checkpoints),
+            Source::Container(container) => container.resume(checkpoints),
+            Source::Systemd(systemd) => systemd.resume(checkpoints),
+            _ => {}
         }
     }
 
@@ -133,6 +149,8 @@ impl Source {
     pub async fn next(&mut self, clock: &Clock) -> Batch {
         match self {
             Source::Log(log) => log.next(clock).await,
+            Source::Container(container) => container.next(clock).await,
+            Source::Systemd(systemd) => systemd.next(clock).await,
             _ => std::future::pending().await,
         }
     }
@@ -154,6 +172,8 @@ impl Source {
             Source::File(file) => file.target(),
             Source::Command(command) => command.target(),
             Source::Log(log) => log.target(),
+            Source::Container(container) => container.target(),
+            Source::Systemd(systemd) => systemd.target(),
         }
     }
 }

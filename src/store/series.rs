@@ -124,6 +124,9 @@ impl News {
     fn of(labels: &Labels) -> News {
         match labels.name() {
             "up" | "probe_success" => News::Verdict,
+            "container_healthy" | "container_running" | "container_engine_up" | "systemd_unit_active" => News::Verdict,
+            "container_deaths_total" | "container_oom_events_total" | "container_restarts_total" => News::Rose,
+            "systemd_unit_oom_kills_total" | "systemd_unit_restarts_total" => News::Rose,
             "backstop_signal" | "backstop_signal_rejected" => News::Word,
             "backstop_signal_new" | "log_matches_new" => News::Happened,
             "log_matches_total" => News::Rose,

@@ -300,16 +300,19 @@ fn loose(meta: &std::fs::Metadata) -> Option<String> {
 /// be open to all, because nobody can replace an entry there that is not theirs. Write access of a *group* is
 /// accepted: somebody has put its members there on purpose, and `root:staff` is how some systems ship `/usr/local`.
 pub fn others_can_write(path: &Path) -> Option<String> {
-    match walk(path) {
-        Ok(found) => found,
-        Err(error) => Some(format!("{}: {error}", path.display())),
-    }
+    let found = walk(path, rustix::process::geteuid().as_raw(), 0o002);
+    found.unwrap_or_else(|error| Some(format!("{}: {error}", path.display())))
 }
 
-/// Follows `path` part by part; the first part that others could exchange.
-fn walk(path: &Path) -> io::Result<Option<String>> {
+/// The same for everybody but root: neither this process's user nor a group may write.
+pub fn others_than_root_can_write(path: &Path) -> Option<String> {
+    walk(path, 0, 0o022).unwrap_or_else(|error| Some(format!("{}: {error}", path.display())))
+}
+
+/// Follows `path` part by part; the first part that others than root and `me` could exchange, whom one of the bits of
+/// `open` lets in.
+fn walk(path: &Path, me: u32, open: u32) -> io::Result<Option<String>> {
     const MOST_LINKS: usize = 40;
-    let me = rustix::process::geteuid().as_raw();
     let mut rest: VecDeque<OsString> = parts(path);
     let (mut at, mut links) = (PathBuf::from("/"), 0);
     while let Some(part) = rest.pop_front() {
@@ -337,8 +340,9 @@ fn walk(path: &Path) -> io::Result<Option<String>> {
             continue;
         }
         let sticky_folder = meta.is_dir() && meta.mode() & 0o1000 != 0;
-        if meta.mode() & 0o002 != 0 && !sticky_folder {
-            return Ok(Some(format!("anybody can write to {}", next.display())));
+        if meta.mode() & open != 0 && !sticky_folder {
+            let who = if meta.mode() & 0o002 != 0 { "anybody".into() } else { format!("group {}", meta.gid()) };
+            return Ok(Some(format!("{who} can write to {}", next.display())));
         }
         at = next;
     }

@@ -368,6 +368,11 @@ impl Identity {
         Identity { pid, started: started(pid).unwrap_or_default() }
     }
 
+    /// The process that has this number now; nothing where none lives that has it.
+    pub fn of(pid: u32) -> Option<Identity> {
+        Some(Identity { pid, started: started(pid)? })
+    }
+
     /// Whether exactly this process still runs; one that ended and was not waited for does not.
     pub fn is_alive(&self) -> bool {
         started(self.pid) == Some(self.started)

@@ -85,7 +85,7 @@ fn open(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Reads `file` from its beginning to its end, at most `cap` bytes.
-fn from_start(file: BorrowedFd<'_>, buffer: &mut Vec<u8>, cap: usize) -> Result<()> {
+pub(super) fn from_start(file: BorrowedFd<'_>, buffer: &mut Vec<u8>, cap: usize) -> Result<()> {
     const CHUNK: usize = 4096;
     buffer.clear();
     loop {
@@ -143,9 +143,16 @@ impl Folder {
     /// # Errors
     /// When it cannot be opened or read, or holds more than `cap` bytes.
     pub fn read(&self, path: &str, buffer: &mut Vec<u8>, cap: usize) -> Result<()> {
+        from_start(self.open_file(path)?.as_fd(), buffer, cap)
+    }
+
+    /// Opens the file at `path` below this folder, for one who reads it again and again.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn open_file(&self, path: &str) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&self.folder, path, flags, Mode::empty())?;
-        from_start(file.as_fd(), buffer, cap)
+        Ok(rustix::fs::openat(&self.folder, path, flags, Mode::empty())?)
     }
 
     /// How many entries the folder at `path` below this one has; counting ends at `most`.

@@ -46,6 +46,13 @@ pub fn group(gid: u32) -> String {
     name_of(&text("/etc/group"), gid).unwrap_or_else(|| format!("gid {gid}"))
 }
 
+/// The number of the group called `name`; none where the system knows none.
+pub fn group_id(name: &str) -> Option<u32> {
+    let text = text("/etc/group");
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|fields| fields[0] == name && !name.is_empty())?.get(2)?.parse().ok()
+}
+
 /// The user called `name`; none where the system knows none.
 pub fn account(name: &str) -> Option<Account> {
     account_of(&text("/etc/passwd"), name)
@@ -94,6 +101,7 @@ mod tests {
     #[test]
     fn every_host_has_root() {
         assert_eq!((name(0).as_str(), group(0).as_str()), ("root", "root"));
+        assert_eq!((group_id("root"), group_id("")), (Some(0), None));
         assert_eq!(name(4_000_000_000), "uid 4000000000");
     }
 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Id, Level, Span, Timestamp};
 
+/// So long after T0 a change belongs to the deployment: what is read now and then is read late.
+pub const BELONGS: Span = Span::mins(2);
+
 /// What the running version is called among the things that run.
 pub const VERSION: &str = "version";
 
@@ -280,11 +283,6 @@ impl Watches {
         })
     }
 
-    /// What stands for and against "stable" so far.
-    pub fn so_far(&self, standing: &Standing, settings: &Settings) -> Option<(Verdict, Vec<String>)> {
-        self.open().map(|open| judge(open, standing, settings))
-    }
-
     /// Folds one event into the state.
     pub fn apply(&mut self, event: &Event) {
         match event {
@@ -330,6 +328,15 @@ impl Watches {
     pub fn note_facts(&mut self, facts: BTreeMap<String, String>) {
         if let Some(live) = self.deployments.last_mut().filter(|d| d.t0.is_some() && d.verdict.is_none()) {
             live.facts = facts;
+        }
+    }
+
+    /// Something that was seen so soon after T0 that it ran at T0.
+    pub fn note_fact(&mut self, thing: &str, value: &str, at: Timestamp, belongs: Span) {
+        if let Some(live) = self.deployments.last_mut().filter(|d| d.verdict.is_none())
+            && live.t0.is_some_and(|t0| at - t0 < belongs)
+        {
+            live.facts.insert(thing.into(), value.into());
         }
     }
 
@@ -383,6 +390,11 @@ impl Deployment {
         }
     }
 
+    /// What stands for and against "stable" so far.
+    pub fn so_far(&self, standing: &Standing, settings: &Settings) -> (Verdict, Vec<String>) {
+        judge(self, standing, settings)
+    }
+
     /// The share of the watch for which `rule` was observed, as far as it was counted; 1 when nothing was counted yet.
     pub fn coverage(&self, rule: &str) -> f64 {
         let (Some(t0), Some(until)) = (self.t0, self.observed_until) else { return 1.0 };
@@ -423,6 +435,12 @@ fn judge(d: &Deployment, standing: &Standing, settings: &Settings) -> (Verdict, 
                 settings.coverage * 100.0
             ));
         }
+    }
+    if let (Some(runs), Some(t0)) = (d.facts.get(VERSION), d.t0)
+        && *runs != d.version
+        && d.observed_until.is_none_or(|until| until - t0 >= BELONGS)
+    {
+        because.push(format!("it was announced as {} and {runs} runs: did the deployment happen?", d.version));
     }
     // What was watched then was another version.
     because.extend(

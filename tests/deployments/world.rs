@@ -43,6 +43,30 @@ pub struct World {
     pub log: BTreeMap<String, Vec<String>>,
     /// Lines that are written once, when the world begins to be so.
     pub once: BTreeMap<String, Vec<String>>,
+    /// Containers by `project/service`.
+    pub container: BTreeMap<String, Container>,
+}
+
+/// A container, running and well where nothing else is said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Container {
+    /// It is not there.
+    pub gone: bool,
+    /// It ended, with this code.
+    pub exited: Option<i64>,
+    /// What its health check finds: `starting`, `healthy`, `unhealthy`; it has none where none is said.
+    pub health: Option<String>,
+    /// Memory in use without file cache, in MiB.
+    pub memory: Option<u64>,
+    /// How much it may use, in MiB.
+    pub limit: Option<u64>,
+    /// How many minutes before the test began it was started; 60 where none is said.
+    pub started: Option<i64>,
+    /// How often the engine started it again.
+    pub restarts: u64,
+    /// Its image.
+    pub image: Option<String>,
 }
 
 /// An answer of the HTTP server.
@@ -128,6 +152,7 @@ impl World {
             signal: over(&self.signal, &other.signal),
             log: over(&self.log, &other.log),
             once: over(&self.once, &other.once),
+            container: over(&self.container, &other.container),
         }
     }
 
@@ -189,6 +214,11 @@ impl Stage {
         }
         std::fs::write(stage.folder.join("ca.pem"), &stage.authority.pem).unwrap();
         stage
+    }
+
+    /// The folder of its programs.
+    pub fn bin(&self) -> String {
+        self.folder.join("bin").display().to_string()
     }
 
     /// The variables of a configuration that lead to this stage.

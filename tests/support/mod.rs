@@ -1,6 +1,7 @@
 //! What several test files need: the files of the repository, its Rust text as tokens, and the way to say that a
 //! part is left out.
 
+pub mod docker;
 pub mod mutate;
 pub mod port;
 pub mod rust;

@@ -37,6 +37,8 @@ pub struct Test {
     pub name: String,
     /// Files of rules, as written.
     pub rule_files: Vec<String>,
+    /// Ready-made rules, by the names of their packs.
+    pub packs: Vec<&'static str>,
     /// The step of the series.
     pub interval: Span,
     /// The time of the first point.

@@ -8,6 +8,7 @@ use super::case::{Check, MAX_ALL_POINTS, MAX_SERIES, RuleCheck, Stand, Test, Tes
 use super::notation;
 use crate::base::table::{Node, Placed, Table, Value, nearest};
 use crate::base::{Labels, Level, Place, Problems, Quantity, Span, Timestamp};
+use crate::config;
 use crate::promql;
 use crate::rule::prometheus::External;
 
@@ -33,7 +34,13 @@ fn test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
         problems.error(&interval.place, "an interval is longer than nothing", "");
         return None;
     }
-    let rules: Option<Vec<PathBuf>> = table.required("rules", "[\"../backstop.toml\"]", problems);
+    let packs: Option<Vec<Placed<String>>> = table.get("packs", problems);
+    let rules: Option<Vec<PathBuf>> = match packs {
+        Some(_) => table.get("rules", problems),
+        None => table.required("rules", "[\"../backstop.toml\"]", problems),
+    };
+    let packs = packs.unwrap_or_default();
+    let packs = packs.iter().filter_map(|name| config::packs::named(name, problems)).collect();
     let series = table.node("series").map_or(Vec::new(), |node| series(node, problems));
     let expects = children(table.node("expect"), "[[test.expect]]", problems);
     let queries = children(table.node("query"), "[[test.query]]", problems);
@@ -42,7 +49,7 @@ fn test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
     checks.extend(queries.iter().filter_map(|node| query(node, problems)));
     let rule_files = rules.unwrap_or_default().iter().map(|path| path.display().to_string()).collect();
     let (interval, external) = (interval.value, External::default());
-    Some(Test { name, rule_files, interval, start: Timestamp(0), series, external, checks })
+    Some(Test { name, rule_files, packs, interval, start: Timestamp(0), series, external, checks })
 }
 
 fn series(node: &Node, problems: &mut Problems) -> Vec<(Labels, notation::Points)> {

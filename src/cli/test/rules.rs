@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::Problems;
-use crate::config::{self, Config, Files, Options};
+use crate::config::{self, Config, Files, Loaded, Options};
 use crate::rule::prometheus::{self, GroupConfig, yaml};
 use crate::sys::read;
 
@@ -24,11 +24,11 @@ pub struct Rules {
     pub warnings: Vec<String>,
 }
 
-/// Reads the files that `patterns` mean, seen from `folder`.
+/// Reads the files that `patterns` mean, seen from `folder`, and the ready-made rules of `packs`.
 ///
 /// # Errors
 /// All mistakes in them, as people read them.
-pub fn load(patterns: &[String], folder: &Path, options: &Options) -> Result<Rules, String> {
+pub fn load(patterns: &[String], packs: &[&str], folder: &Path, options: &Options) -> Result<Rules, String> {
     let mut rules = Rules::default();
     let mut said = String::new();
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -49,6 +49,9 @@ pub fn load(patterns: &[String], folder: &Path, options: &Options) -> Result<Rul
     for path in paths {
         let result = if is_toml(&path) { own(&path, &mut rules, options) } else { groups(&path, &mut rules) };
         said += &result.err().unwrap_or_default();
+    }
+    if !packs.is_empty() {
+        said += &keep(config::of_packs(packs, options), &mut rules).err().unwrap_or_default();
     }
     if said.is_empty() { Ok(rules) } else { Err(said) }
 }
@@ -102,7 +105,10 @@ fn groups(path: &Path, rules: &mut Rules) -> Result<(), String> {
 }
 
 fn own(path: &Path, rules: &mut Rules, options: &Options) -> Result<(), String> {
-    let loaded = config::load(&Options { path: Some(path.to_path_buf()), ..options.clone() });
+    keep(config::load(&Options { path: Some(path.to_path_buf()), ..options.clone() }), rules)
+}
+
+fn keep(loaded: Loaded, rules: &mut Rules) -> Result<(), String> {
     match loaded.config {
         Some(config) => rules.own.push(config),
         None => return Err(loaded.render(false)),

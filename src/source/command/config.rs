@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::inside::Service;
 use super::secretive;
 use crate::base::table::{Entry, Placed, Read, Size, Value, wrong_kind};
 use crate::base::{Node, Place, Problems, SecretRef, Table};
@@ -56,12 +57,14 @@ pub struct Config {
     pub run: Vec<String>,
     /// Where the program stands in the configuration.
     pub place: Place,
-    /// As whom it runs; the agent's own user where none is named.
+    /// The service in whose container it runs; on the host where none is named.
+    pub inside: Option<Service>,
+    /// As whom it runs; the agent's own user where none is named, inside of a container the image's.
     pub user: Option<String>,
     /// Its environment, beside `PATH`, `LANG`, `HOME` and `USER`.
     pub env: Vec<(String, Variable)>,
-    /// The folder that it starts in.
-    pub dir: PathBuf,
+    /// The folder that it starts in; `/` where none is named, inside of a container the image's.
+    pub dir: Option<PathBuf>,
     /// What it prints.
     pub format: Format,
     /// What its answer must be.
@@ -81,8 +84,8 @@ impl Config {
         let mut table = Table::open(node, &what, problems)?;
         let common = Common::read("command", name, &mut table, defaults, problems);
         let run = read_run(&mut table, problems);
-        refuse_inside(&mut table, problems);
-        let user = read_user(&mut table, problems);
+        let inside = read_inside(&mut table, problems);
+        let user = read_user(&mut table, inside.is_some(), problems);
         let env = read_env(&mut table, problems);
         let dir = read_dir(&mut table, problems);
         let format = read_format(&mut table, problems);
@@ -92,12 +95,16 @@ impl Config {
         let max_samples = read_max_samples(&mut table, problems);
         table.finish(problems);
         let (run, place) = run?;
-        Some(Config { common, run, place, user, env, dir, format, expect, values, max_output, max_samples })
+        Some(Config { common, run, place, inside, user, env, dir, format, expect, values, max_output, max_samples })
     }
 
     /// Checks the program as it is on this host: it must be there, and nobody but root and the user of this process may
-    /// be able to exchange it. Looks at files, so it is no part of [`Config::read`].
+    /// be able to exchange it. Looks at files, so it is no part of [`Config::read`]. What runs inside of a container is
+    /// not looked at.
     pub fn check_program(&self, problems: &mut Problems) {
+        if self.inside.is_some() {
+            return;
+        }
         let program = self.run.first().map(String::as_str).unwrap_or_default();
         let path = process::find(program);
         let flaw = path.as_deref().map_or(Some(Flaw::NotThere), program::flaw);
@@ -232,19 +239,24 @@ fn check_arguments(argv: &[Placed<String>], problems: &mut Problems) {
     }
 }
 
-fn refuse_inside(table: &mut Table<'_>, problems: &mut Problems) {
-    if table.node("inside").is_some()
-        && let Some(place) = table.key_place("inside")
-    {
-        problems
-            .error(place, "`inside` is not in this version", "programs run on the host only")
-            .help("ask the service over its port, with the client of the host");
+fn read_inside(table: &mut Table<'_>, problems: &mut Problems) -> Option<Service> {
+    let Placed { value, place } = table.get::<Placed<String>>("inside", problems)?;
+    match Service::parse(&value) {
+        Ok(service) => Some(service),
+        Err(why) => {
+            problems
+                .error(&place, format!("`{}` is no service", value.escape_debug()), why)
+                .help("for example: inside = \"shop/db\"");
+            None
+        }
     }
 }
 
-fn read_user(table: &mut Table<'_>, problems: &mut Problems) -> Option<String> {
+fn read_user(table: &mut Table<'_>, is_inside: bool, problems: &mut Problems) -> Option<String> {
     let Placed { value, place } = table.get::<Placed<String>>("user", problems)?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '@');
+    // In a container numbers will do, and a group may follow: `1000:1000`.
+    let fits =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$' | '@') || (is_inside && c == ':');
     if value.is_empty() || value.len() > 256 || value.starts_with('-') || !value.chars().all(fits) {
         problems.error(&place, format!("`{value}` is no name of a user"), "").help("for example: user = \"postgres\"");
         return None;
@@ -291,14 +303,12 @@ fn read_variable(entry: &Entry, problems: &mut Problems) -> Option<Variable> {
     Some(Variable::Plain(text.clone()))
 }
 
-fn read_dir(table: &mut Table<'_>, problems: &mut Problems) -> PathBuf {
-    let Some(Placed { value, place }) = table.get::<Placed<PathBuf>>("dir", problems) else {
-        return "/".into();
-    };
+fn read_dir(table: &mut Table<'_>, problems: &mut Problems) -> Option<PathBuf> {
+    let Placed { value, place } = table.get::<Placed<PathBuf>>("dir", problems)?;
     if !value.is_absolute() || value.as_os_str().as_encoded_bytes().contains(&0) {
         problems.error(&place, "a folder is a whole path", "relative to what is not known").help("dir = \"/srv/shop\"");
     }
-    value
+    Some(value)
 }
 
 fn read_format(table: &mut Table<'_>, problems: &mut Problems) -> Format {
@@ -353,7 +363,7 @@ mod tests {
     fn what_is_not_said_has_a_default() {
         let config = config("run = [\"true\"]");
         assert_eq!((config.max_output, config.max_samples, config.format), (65_536, 1000, Format::Text));
-        assert_eq!((config.user, config.env.len(), config.dir), (None, 0, "/".into()));
+        assert_eq!((config.user, config.env.len(), config.dir, config.inside), (None, 0, None, None));
         assert_eq!(config.expect.iter().map(Expectation::text).collect::<Vec<_>>(), ["exit == 0"]);
         assert_eq!(config.common.timeout, Span::secs(5));
     }
@@ -392,7 +402,10 @@ mod tests {
             ("run = [\"/usr/bin/redis-cli\", \"-a\", \"hunter2\"]", "this is probably a secret for redis-cli"),
             ("run = [\"curl\", \"-u\", \"shop:hunter2\", \"x\"]", "this is probably a secret for curl"),
             ("run = [\"ps\", \"-ef\", \"|\", \"wc\", \"&&\"]", "`|` is an argument like any other"),
-            ("run = [\"x\"]\ninside = \"shop/db\"", "`inside` is not in this version"),
+            ("run = [\"x\"]\ninside = \"shop\"", "`shop` is no service"),
+            ("run = [\"x\"]\ninside = \"shop/*\"", "`shop/*` is no service"),
+            ("run = [\"x\"]\ninside = 1", "this takes a string"),
+            ("run = [\"x\"]\nuser = \"1000:1000\"", "`1000:1000` is no name of a user"),
             ("run = [\"x\"]\nuser = \"a b\"", "`a b` is no name of a user"),
             ("run = [\"x\"]\nuser = \"-x\"", "`-x` is no name of a user"),
             ("run = [\"x\"]\nenv = { PGPASSWORD = \"hunter2\" }", "a secret is never written out here"),
@@ -428,6 +441,16 @@ mod tests {
                 assert!(!format!("{:?}", problems.list).contains("hunter2"), "{toml}");
             });
         }
+    }
+
+    #[test]
+    fn what_runs_in_a_container_is_not_looked_for_on_the_host() {
+        let config = config("run = [\"/no/such/program\"]\ninside = \"shop/db\"\nuser = \"70:70\"\ndir = \"/data\"");
+        let mut problems = Problems::default();
+        config.check_program(&mut problems);
+        assert_eq!(problems.list.len(), 0);
+        assert_eq!(config.inside.map(|inside| inside.service), Some("db".into()));
+        assert_eq!((config.user, config.dir), (Some("70:70".into()), Some("/data".into())));
     }
 
     #[test]

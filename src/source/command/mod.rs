@@ -1,4 +1,4 @@
-//! `[command.NAME]`: runs a program of the host and judges what it answers.
+//! `[command.NAME]`: runs a program of the host, or one inside of a container, and judges what it answers.
 //!
 //! Enters: one run of a program, with arguments, a clean environment and nothing on its input. Leaves:
 //! `command_exit_code` (128 + n when signal n ended it), `probe_expect_ok{expect}`, `probe_value{name}`; with
@@ -12,9 +12,11 @@
 //!
 //! Reasons: `not-found`, `permission`, `start`, `secret`, `busy`, `timeout`, `too-large`, `format`, `too-many`, and
 //! for an answer that is not as expected `exit`, `text`, `number`, `version` or `body`. Secrets that the program was
-//! given are hidden in whatever of its output leaves.
+//! given are hidden in whatever of its output leaves. With `inside` also `missing`, `undeclared` and the reasons of the
+//! [engine](crate::sys::engine).
 
 pub mod config;
+pub mod inside;
 pub mod nagios;
 mod page;
 mod run;
@@ -33,7 +35,9 @@ use crate::sys::clock::Stopwatch;
 use crate::sys::process::Exit;
 use config::Variable;
 pub use config::{Config, Format};
+use inside::{Declared, Insider};
 use nagios::{Perfdata, Range, Report};
+use run::Run;
 
 /// Names that exist from the start; beside them those of expectations and values.
 pub const NAMES: [&str; 4] = ["probe_success", "probe_duration_seconds", "probe_failure_info", "command_exit_code"];
@@ -62,6 +66,7 @@ pub struct Command {
     outside: Outside,
     judge: Judge,
     asker: Asker,
+    insider: Option<Insider>,
     exit_code: Labels,
     rejected: Labels,
 }
@@ -75,7 +80,8 @@ impl Command {
         let judge = Judge::new(&config.expect, &config.values, &target, &[]);
         let exit_code = target.series("command_exit_code", &[]);
         let rejected = target.series("command_perfdata_rejected", &[]);
-        Command { config, target, outside, judge, asker: Asker::default(), exit_code, rejected }
+        let insider = Declared::of(&config).map(|declared| Insider::new(declared, &outside));
+        Command { config, target, outside, judge, asker: Asker::default(), insider, exit_code, rejected }
     }
 
     /// What is looked at.
@@ -105,16 +111,24 @@ impl Command {
             // Before it waits for a place: those that hang must not keep the others waiting.
             return self.target.batch(at, watch.seconds(), Outcome::Failed(run::busy()), Vec::new());
         }
-        let place = tokio::time::timeout(self.target.interval.to_std(), self.outside.programs.acquire()).await;
+        let place =
+            tokio::time::timeout(self.target.interval.to_std(), self.outside.programs.clone().acquire_owned()).await;
         let watch = Stopwatch::start();
         let (outcome, samples) = match place {
-            Ok(Ok(_place)) => match run::run(&self.config, &self.outside, self.target.timeout, &mut self.asker).await {
+            Ok(Ok(_place)) => match self.run().await {
                 Ok(run) => self.seen(at, &run.answer, &run.masks),
                 Err(failure) => (Outcome::Failed(failure), Vec::new()),
             },
             _ => (Outcome::Failed(self.busy()), Vec::new()),
         };
         self.target.batch(at, watch.seconds(), outcome, samples)
+    }
+
+    async fn run(&mut self) -> Result<Run, Failure> {
+        match &mut self.insider {
+            Some(insider) => insider.run(&self.outside, self.target.timeout).await,
+            None => run::run(&self.config, &self.outside, self.target.timeout, &mut self.asker).await,
+        }
     }
 
     fn busy(&self) -> Failure {
@@ -232,8 +246,8 @@ impl Command {
 
     fn too_slow(&self, answer: &Answer, masks: &Masks) -> Failure {
         let said = quote(&masks.hide_tail(&String::from_utf8_lossy(&answer.stderr), answer.is_stderr_cut));
-        let timeout = self.target.timeout;
-        Failure::new("timeout", format!("it did not end within {timeout}, and was ended{}", saying(said)))
+        let (timeout, end) = (self.target.timeout, self.end());
+        Failure::new("timeout", format!("it did not end within {timeout}, and {end}{}", saying(said)))
     }
 
     fn too_large(&self, answer: &Answer) -> Failure {
@@ -241,11 +255,19 @@ impl Command {
         let detail = match answer.is_flood {
             false => format!("it printed {bytes} bytes, and max_output is {max}"),
             true if bytes > max as u64 => {
-                format!("it printed more than {bytes} bytes, and was ended: max_output is {max}")
+                format!("it printed more than {bytes} bytes, and {}: max_output is {max}", self.end())
             }
-            true => "it printed without end on standard error, and was ended".into(),
+            true => format!("it printed without end on standard error, and {}", self.end()),
         };
         Failure::new("too-large", detail)
+    }
+
+    /// What becomes of a program that nobody waits for any more.
+    fn end(&self) -> &'static str {
+        match self.insider {
+            None => "was ended",
+            Some(_) => "runs on: nothing here can end it inside of its container",
+        }
     }
 
     /// The failure of an exit that was not expected: what the code means, and what the program said about it.

@@ -73,7 +73,7 @@ async fn prepare(config: &Config, outside: &Outside) -> Result<(Question, Masks)
         program: config.run.first().map(String::as_str).unwrap_or_default().into(),
         args: config.run.iter().skip(1).cloned().collect(),
         env,
-        dir: config.dir.clone(),
+        dir: config.dir.clone().unwrap_or_else(|| "/".into()),
         user: account.filter(|_| config.user.is_some()),
         timeout: config.common.timeout,
         max_output: config.max_output,

@@ -228,7 +228,9 @@ impl Told {
         }
         let failing = self.tellers.values().any(Teller::fails).then(|| self.again.min(now + AGAIN));
         let judge = self.judge_at.map(|at| at.min(now + SETTLE));
-        self.tellers.values().filter_map(|teller| teller.due(now)).chain(failing).chain(judge).min()
+        // What may not be told yet is nothing to wake for: it would be due at once, again and again.
+        let tellers = self.tellers.values().filter(|_| !self.is_early());
+        tellers.filter_map(|teller| teller.due(now)).chain(failing).chain(judge).min()
     }
 
     /// No line is kept for search.
@@ -245,13 +247,18 @@ impl Told {
 
     /// The batch of a target of which something is due to be told; none before the origin said its first word.
     fn told(&mut self, now: Timestamp) -> Option<Batch> {
-        if self.patience.is_some() || (self.judge_at.is_some() && !self.was_judged) {
+        if self.is_early() {
             return None;
         }
         let due = self.tellers.iter().filter_map(|(instance, teller)| Some((teller.due(now)?, instance)));
         let (_, instance) = due.filter(|(due, _)| *due <= now).min()?;
         let instance = instance.clone();
         self.batch(&instance, now)
+    }
+
+    /// Whether nothing may be told yet: the origin did not say its first word, or it is not known yet who is missing.
+    fn is_early(&self) -> bool {
+        self.patience.is_some() || (self.judge_at.is_some() && !self.was_judged)
     }
 
     fn batch(&mut self, instance: &str, now: Timestamp) -> Option<Batch> {

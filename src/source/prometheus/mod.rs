@@ -28,7 +28,7 @@ use crate::sys::clock::Stopwatch;
 use crate::sys::http::{Client, Head, Method, Request, Tls, Url, address, host_and_port};
 
 /// Names that exist from the start.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "probe_success",
     "probe_duration_seconds",
     "probe_failure_info",
@@ -37,6 +37,7 @@ pub const NAMES: [&str; 9] = [
     "scrape_samples_scraped",
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
+    "scrape_sample_limit",
     "backstop_scrape_samples_repeated",
 ];
 
@@ -194,6 +195,7 @@ impl Prometheus {
             ("scrape_samples_scraped", counts.scraped as f64),
             ("scrape_samples_post_metric_relabeling", (counts.kept - counts.repeated) as f64),
             ("scrape_series_added", counts.added as f64),
+            ("scrape_sample_limit", f64::from(self.config.max_samples)),
             ("backstop_scrape_samples_repeated", counts.repeated as f64),
         ] {
             samples.push(sample(self.target.series(name, &[]), value));

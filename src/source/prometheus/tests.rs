@@ -83,7 +83,7 @@ async fn each_way_to_fail_costs_only_this_target_and_has_a_reason() {
         assert_eq!(value(&batch, "probe_success", &[]), Some(0.0), "{wanted}");
         let reason = wanted.split(':').next().unwrap();
         assert_eq!(value(&batch, "probe_failure_info", &[("reason", reason)]), Some(1.0), "{wanted}");
-        assert_eq!(batch.samples.len(), 9, "no sample of a failed page: {wanted}");
+        assert_eq!(batch.samples.len(), NAMES.len(), "no sample of a failed page: {wanted}");
     }
 }
 

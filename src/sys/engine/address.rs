@@ -10,7 +10,7 @@ use crate::base::Failure;
 use crate::sys::{connect, users};
 
 /// The socket of the proxy that answers reads only.
-const PROXY: &str = "/run/backstop-engine/engine.sock";
+pub const PROXY: &str = "/run/backstop-engine/engine.sock";
 
 /// Docker's own socket.
 const DOCKER: &str = "/var/run/docker.sock";
@@ -62,6 +62,17 @@ impl Address {
         Address::Socket([PROXY, DOCKER, PODMAN].into_iter().find(is_there).unwrap_or(DOCKER).into())
     }
 
+    /// The same without the proxy: for the proxy itself.
+    pub fn found_engine() -> Address {
+        let is_there = |path: &&str| Path::new(path).symlink_metadata().is_ok();
+        Address::Socket([DOCKER, PODMAN].into_iter().find(is_there).unwrap_or(DOCKER).into())
+    }
+
+    /// Whether the proxy that answers reads only listens there, where it usually does.
+    pub fn is_proxy(&self) -> bool {
+        matches!(self, Address::Socket(path) if path == Path::new(PROXY))
+    }
+
     /// Why a connection was not taken, and what to do: reason `missing`, `permission` or `refused`.
     pub(super) fn refusal(&self, error: &io::Error) -> Failure {
         let no = match (error.kind(), self) {
@@ -72,7 +83,7 @@ impl Address {
             (io::ErrorKind::PermissionDenied, Address::Socket(path)) => {
                 return Failure::new(
                     "permission",
-                    format!("{} may not open {self}: {}", users::current(), remedy(path)),
+                    format!("the user {} has no right to open {self}: {}", users::current(), remedy(path)),
                 );
             }
             (io::ErrorKind::ConnectionRefused, _) => "nobody takes connections there; is the engine running?".into(),
@@ -99,8 +110,8 @@ fn remedy(path: &Path) -> String {
         return format!("usermod -aG {group} {}, then restart backstop", users::current());
     }
     let group = path.metadata().map_or_else(|_| "docker".into(), |meta| users::group(meta.gid()));
-    let proxy = "start backstop-engine-proxy.service, which answers reads only";
-    format!("{proxy}; or usermod -aG {group} {}, which makes it as good as root, and restart", users::current())
+    let proxy = "systemctl enable --now backstop-engine-proxy.socket, which lets it be read and no more";
+    format!("{proxy} (the group {group} would make {} as good as root)", users::current())
 }
 
 #[cfg(test)]
@@ -138,8 +149,8 @@ mod tests {
         let docker = Address::Socket("/nowhere/docker.sock".into());
         let denied = docker.refusal(&io::ErrorKind::PermissionDenied.into());
         assert_eq!(denied.reason, "permission");
-        assert!(denied.detail.contains("backstop-engine-proxy.service"), "{denied}");
-        assert!(denied.detail.contains("usermod -aG docker "), "{denied}");
+        assert!(denied.detail.contains("systemctl enable --now backstop-engine-proxy.socket"), "{denied}");
+        assert!(denied.detail.contains("(the group docker would make "), "{denied}");
         let missing = docker.refusal(&io::ErrorKind::NotFound.into());
         assert!(missing.to_string().starts_with("missing: unix:///nowhere/docker.sock is not there: "), "{missing}");
     }

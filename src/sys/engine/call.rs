@@ -1,4 +1,4 @@
-//! One question to an engine: `GET` out, a status and a body in pieces back.
+//! One question to an engine: `GET` out (`POST` for what runs inside of containers), a status and a body in pieces back.
 //!
 //! Each question has a connection of its own. It is asked in HTTP/1.0, whose answers are not cut into chunks: an engine
 //! makes a chunk of every line of a log, and what is read at once here would come line by line. The price is that an
@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,14 +33,15 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<Box<dyn Duplex>>, Full<Bytes>>;
 type Answering = Pin<Box<dyn Future<Output = hyper::Result<http::Response<Incoming>>> + Send>>;
 
 /// A question that was asked. All its waits can be given up and taken up again.
-pub(super) struct Call {
+pub struct Call {
     connection: Option<Pin<Box<Connection>>>,
     state: State,
     status: u16,
+    server: String,
     address: Address,
 }
 
@@ -55,17 +56,33 @@ impl Call {
     ///
     /// # Errors
     /// When nobody takes the connection.
-    pub(super) async fn ask(address: &Address, path: &str) -> Result<Call, Failure> {
-        Call::ask_in(http::Version::HTTP_10, address, path).await
+    pub async fn ask(address: &Address, path: &str) -> Result<Call, Failure> {
+        Call::ask_in(http::Version::HTTP_10, address, get(path)).await
     }
 
     /// The same, where an answer that broke off must not pass for a whole one and its form does not tell: it comes in
     /// chunks, the last of which says so.
-    pub(super) async fn ask_whole(address: &Address, path: &str) -> Result<Call, Failure> {
-        Call::ask_in(http::Version::HTTP_11, address, path).await
+    ///
+    /// # Errors
+    /// When nobody takes the connection.
+    pub async fn ask_whole(address: &Address, path: &str) -> Result<Call, Failure> {
+        Call::ask_in(http::Version::HTTP_11, address, get(path)).await
     }
 
-    async fn ask_in(version: http::Version, address: &Address, path: &str) -> Result<Call, Failure> {
+    /// Has something done, said in JSON.
+    pub(super) async fn post(address: &Address, path: &str, body: Vec<u8>) -> Result<Call, Failure> {
+        let request = http::Request::post(path).header("content-type", "application/json");
+        Call::ask_in(http::Version::HTTP_10, address, request.body(Full::from(body))).await
+    }
+
+    async fn ask_in(
+        version: http::Version,
+        address: &Address,
+        request: http::Result<http::Request<Full<Bytes>>>,
+    ) -> Result<Call, Failure> {
+        let mut request = request.map_err(|error| Failure::new("protocol", error.to_string()))?;
+        *request.version_mut() = version;
+        request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("engine"));
         let connecting = async {
             Ok::<Box<dyn Duplex>, std::io::Error>(match address {
                 Address::Socket(path) => Box::new(UnixStream::connect(path).await?),
@@ -78,27 +95,36 @@ impl Call {
         };
         let handshake = http1::Builder::new().read_buf_exact_size(Some(READ)).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(|error| broken(address, &error))?;
-        let request = http::Request::get(path).version(version).header("host", "engine");
-        let request = request.body(Empty::new()).map_err(|error| Failure::new("protocol", error.to_string()))?;
         let answering = Box::pin(async move { sender.send_request(request).await });
         let state = State::Asked(answering);
-        Ok(Call { connection: Some(Box::pin(connection)), state, status: 0, address: address.clone() })
+        Ok(Call {
+            connection: Some(Box::pin(connection)),
+            state,
+            status: 0,
+            server: String::new(),
+            address: address.clone(),
+        })
     }
 
     /// The status of the answer; waits for it as long as it takes.
     ///
     /// # Errors
     /// When there is no answer.
-    pub(super) async fn status(&mut self) -> Result<u16, Failure> {
+    pub async fn status(&mut self) -> Result<u16, Failure> {
         std::future::poll_fn(|cx| self.poll_head(cx)).await?;
         Ok(self.status)
+    }
+
+    /// What the answer says of who answers; empty before its status is there.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The next piece of the body; nothing at its end.
     ///
     /// # Errors
     /// When there is no answer, or it breaks off and says so.
-    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         std::future::poll_fn(|cx| self.poll_piece(cx)).await
     }
 
@@ -106,7 +132,7 @@ impl Call {
     ///
     /// # Errors
     /// As [`Call::piece`]; and reason `too-large`.
-    pub(super) async fn whole(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
+    pub async fn whole(&mut self, max: usize) -> Result<Vec<u8>, Failure> {
         let mut whole = Vec::new();
         while let Some(piece) = self.piece().await? {
             if whole.len() + piece.len() > max {
@@ -127,6 +153,8 @@ impl Call {
         match ready!(answered) {
             Ok(answer) => {
                 self.status = answer.status().as_u16();
+                let server = answer.headers().get(http::header::SERVER);
+                self.server = server.and_then(|server| server.to_str().ok()).unwrap_or_default().to_string();
                 self.state = State::Answering(answer.into_body());
                 Poll::Ready(Ok(()))
             }
@@ -166,6 +194,10 @@ impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+fn get(path: &str) -> http::Result<http::Request<Full<Bytes>>> {
+    http::Request::get(path).body(Full::default())
 }
 
 /// Reads and writes. The error of a connection is also that of its answer.

@@ -1,19 +1,22 @@
-//! A container engine, Docker or one that speaks like it, and what it is asked: versions, containers, events, logs.
+//! A container engine, Docker or one that speaks like it, and what it is asked: versions, containers, events, figures, logs, images.
 //!
 //! Enters: where it listens, and a question. Leaves: values of [`told`], or the bytes of a log, or a [`Failure`]: reason
 //! `missing`, `permission`, `refused`, `timeout` (nobody answers), `broken`, `protocol`, `too-large`, `version` (no such
-//! answer is one), `status` (the engine refuses). Only `GET` is ever sent, and only to `/version`, `/events`,
-//! `/containers/json`, `/containers/ID/json` and `/containers/ID/logs`: a proxy that answers no more is enough.
+//! answer is one), `status` (the engine refuses). Only `GET` is sent, and only to `/version`, `/info`, `/events`,
+//! `/containers/json`, `/containers/ID/json`, `/containers/ID/logs`, `/containers/ID/stats` and `/images/ID/json`: a proxy that
+//! answers no more is enough. The one exception is [`inside`].
 //!
 //! The library `bollard` is not used: it gathers a list whole before it is looked at and a frame before it is handed on, whatever
 //! length they announce; panics on a frame of an unknown stream; has whole seconds only for where a log is to begin; and
 //! writes what it reads to its own log. Here each answer is read piece by piece within bounds.
 //!
-//! - `address`: where, and what to do when it refuses · `call`: one question · `objects`, `told`: JSON · `frame`: logs
+//! - `address`: where, and what to do when it refuses · `call`: one question · `objects`, `told`: JSON · `frame`: logs ·
+//!   `inside`: programs in containers
 
 pub mod address;
-mod call;
+pub mod call;
 pub mod frame;
+pub mod inside;
 pub mod objects;
 pub mod told;
 
@@ -24,10 +27,12 @@ use bytes::Bytes;
 pub use self::address::Address;
 use self::call::Call;
 pub use self::frame::Stream;
+pub use self::inside::{Bounds, Inside, Left};
 use self::objects::{Object, Objects};
 use self::told::Version;
-pub use self::told::{Container, Happened, Id, Inspected};
+pub use self::told::{Container, Event, Happened, Health, Id, Image, Info, Inspected, Limits, Policy, State};
 use crate::base::{Failure, Span};
+use crate::sys::cgroup::{Figures, Interface};
 
 /// The lowest version of the API that is enough: Docker 20.10.
 const OLDEST: Version = Version(1, 41);
@@ -50,12 +55,22 @@ const MAX_LIST: usize = 128 << 20;
 /// The longest text of an error, in bytes.
 const MAX_MESSAGE: usize = 4 << 10;
 
+/// What the proxy that answers reads only calls itself.
+pub const PROXY: &str = "backstop-engine-proxy";
+
 /// An engine; clones share the version that they speak.
 #[derive(Clone, Debug)]
 pub struct Engine {
     address: Option<Address>,
-    /// `/v1.41` once it was agreed on; before, the engine takes its own newest.
-    version: Arc<Mutex<String>>,
+    agreed: Arc<Mutex<Agreed>>,
+}
+
+/// What is known since it was agreed on.
+#[derive(Debug, Default)]
+struct Agreed {
+    /// `/v1.41`; before, the engine takes its own newest.
+    version: String,
+    is_proxy: bool,
 }
 
 /// Which part of a log is read.
@@ -70,7 +85,7 @@ pub struct Wanted {
 impl Engine {
     /// The engine at `address`; without one the first that is found, each time anew.
     pub fn new(address: Option<Address>) -> Engine {
-        Engine { address, version: Arc::default() }
+        Engine { address, agreed: Arc::default() }
     }
 
     /// Where it listens.
@@ -83,17 +98,32 @@ impl Engine {
     /// # Errors
     /// When it does not answer, or is too old.
     pub async fn agree(&self) -> Result<(), Failure> {
-        let body = self.short("/version").await?;
-        let odd = |_| Failure::new("protocol", format!("{} tells no version of its API", self.address()));
-        let (api, min) = told::versions(&body).map_err(odd)?;
+        let (body, server) = self.short("/version").await?;
+        let told::Versions { api, min, .. } = self.versions(&body)?;
         if api < OLDEST {
             let detail =
                 format!("{} speaks version {api} of the API, and {OLDEST} is the oldest that does", self.address());
             return Err(Failure::new("version", detail));
         }
         let version = if min.is_some_and(|min| min > NEWEST) { api } else { api.min(NEWEST) };
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = format!("/v{version}");
+        let agreed = Agreed { version: format!("/v{version}"), is_proxy: server == PROXY };
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = agreed;
         Ok(())
+    }
+
+    /// Whether the proxy that answers reads only was there when it was agreed on the version; until then not.
+    pub fn is_proxy(&self) -> bool {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner).is_proxy
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else.
+    pub async fn info(&self) -> Result<Info, Failure> {
+        let versions = self.versions(&self.short("/version").await?.0)?;
+        let (body, _) = self.short("/info").await?;
+        told::info(&body, &versions).map_err(|odd| self.odd(odd))
     }
 
     /// Gives each container, whether it runs or not, to `each`; how many were described at too great a length or not as
@@ -135,31 +165,33 @@ impl Engine {
     /// # Errors
     /// When that cannot be said.
     pub async fn inspect(&self, id: &Id) -> Result<Option<Inspected>, Failure> {
-        let reading = async {
-            let mut call = Call::ask(&self.address(), &self.path(&format!("/containers/{id}/json"))).await?;
-            match call.status().await? {
-                200 => Ok(Some(call.whole(MAX_INSPECTED).await?)),
-                404 => Ok(None),
-                status => Err(self.refused(status, call).await),
-            }
-        };
-        let Some(body) = self.within(SHORT, reading).await? else { return Ok(None) };
-        match told::inspected(&body) {
-            Ok(inspected) => Ok(Some(inspected)),
-            Err(odd) => Err(Failure::new("protocol", odd.to_string())),
-        }
+        let Some(body) = self.described(&format!("/containers/{id}/json")).await? else { return Ok(None) };
+        told::inspected(&body).map(Some).map_err(|odd| self.odd(odd))
     }
 
-    /// What happens to containers, from `since` on (seconds since 1970).
+    /// What is known of the image of this id ([`Inspected::image_id`]); nothing where there is none, or where that is no
+    /// id.
+    ///
+    /// # Errors
+    /// When that cannot be said.
+    pub async fn image(&self, id: &str) -> Result<Option<Image>, Failure> {
+        let Some(id) = told::image_id(id) else { return Ok(None) };
+        let Some(body) = self.described(&format!("/images/{id}/json")).await? else { return Ok(None) };
+        told::image(&body).map(Some).map_err(|odd| self.odd(odd))
+    }
+
+    /// What happens to containers, from `since` on (seconds since 1970), as far as it is one of `kinds`.
     ///
     /// # Errors
     /// When the engine cannot be reached.
-    pub async fn events(&self, since: i64) -> Result<Events, Failure> {
+    pub async fn events(&self, since: i64, kinds: &[Happened]) -> Result<Events, Failure> {
         // Never those of execs: they hold command lines, and each health check makes three.
-        const FILTERS: &str = r#"{"type":["container"],"event":["start","die","destroy","rename"]}"#;
-        let filters: String = form_urlencoded::byte_serialize(FILTERS.as_bytes()).collect();
+        let words: Vec<&str> = kinds.iter().flat_map(|kind| kind.words()).copied().collect();
+        let filters = serde_json::json!({ "type": ["container"], "event": words }).to_string();
+        let filters: String = form_urlencoded::byte_serialize(filters.as_bytes()).collect();
         let path = self.path(&format!("/events?since={since}&filters={filters}"));
-        Ok(Events { call: Call::ask(&self.address(), &path).await?, objects: Objects::default(), ready: Vec::new() })
+        let call = Call::ask(&self.address(), &path).await?;
+        Ok(Events { call, objects: Objects::default(), kinds: kinds.into(), ready: Vec::new() })
     }
 
     /// The log of a container, both streams, each line with its time; nothing where there is no such container.
@@ -190,8 +222,44 @@ impl Engine {
         }
     }
 
-    async fn short(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        self.within(SHORT, async { self.ask(path).await?.whole(MAX_INSPECTED).await }).await
+    /// What a container uses, once a second for as long as it is read; nothing where there is no such container. One
+    /// connection serves all of it, because an engine takes a second or two to begin.
+    ///
+    /// # Errors
+    /// When the engine cannot be reached, or refuses.
+    pub async fn stats(&self, id: &Id) -> Result<Option<Stats>, Failure> {
+        let path = self.path(&format!("/containers/{id}/stats?stream=1"));
+        let asking = async {
+            let mut call = Call::ask(&self.address(), &path).await?;
+            match call.status().await? {
+                200 => Ok(Some(Stats { call, objects: Objects::default(), last: None })),
+                404 => Ok(None),
+                status => Err(self.refused(status, call).await),
+            }
+        };
+        self.within(SHORT, asking).await
+    }
+
+    /// A short answer, and who gave it.
+    async fn short(&self, path: &str) -> Result<(Vec<u8>, String), Failure> {
+        let reading = async {
+            let mut call = self.ask(path).await?;
+            Ok((call.whole(MAX_INSPECTED).await?, call.server().to_string()))
+        };
+        self.within(SHORT, reading).await
+    }
+
+    /// The description of one thing; nothing where it is not there.
+    async fn described(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let reading = async {
+            let mut call = Call::ask(&self.address(), &self.path(path)).await?;
+            match call.status().await? {
+                200 => Ok(Some(call.whole(MAX_INSPECTED).await?)),
+                404 => Ok(None),
+                status => Err(self.refused(status, call).await),
+            }
+        };
+        self.within(SHORT, reading).await
     }
 
     /// A question whose answer has status 200.
@@ -205,13 +273,22 @@ impl Engine {
     }
 
     fn path(&self, path: &str) -> String {
-        let version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{version}{path}")
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}{path}", agreed.version)
+    }
+
+    fn versions(&self, body: &[u8]) -> Result<told::Versions, Failure> {
+        let odd = |_| Failure::new("protocol", format!("{} tells no version of its API", self.address()));
+        told::versions(body).map_err(odd)
+    }
+
+    fn odd(&self, odd: told::Odd) -> Failure {
+        Failure::new("protocol", format!("{}: {odd}", self.address()))
     }
 
     async fn refused(&self, status: u16, mut call: Call) -> Failure {
         let body = call.whole(MAX_MESSAGE).await.unwrap_or_default();
-        Failure::new("status", format!("{} answers {status}: {}", self.address(), told::message(&body)))
+        Failure::new(reason_of(status), format!("{} answers {status}: {}", self.address(), told::message(&body)))
     }
 
     async fn within<T>(&self, limit: Span, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -220,12 +297,22 @@ impl Engine {
     }
 }
 
+/// What a status that is not 200 means. A proxy says with 502 and 504 that the engine behind it is not there.
+fn reason_of(status: u16) -> &'static str {
+    match status {
+        502 => "broken",
+        504 => "timeout",
+        _ => "status",
+    }
+}
+
 /// What happens, as it happens.
 #[derive(Debug)]
 pub struct Events {
     call: Call,
     objects: Objects,
-    ready: Vec<Option<(Happened, Container)>>,
+    kinds: Box<[Happened]>,
+    ready: Vec<Option<Event>>,
 }
 
 impl Events {
@@ -236,7 +323,9 @@ impl Events {
     pub async fn begun(&mut self) -> Result<(), Failure> {
         match self.call.status().await? {
             200 => Ok(()),
-            status => Err(Failure::new("status", format!("the engine answers {status} when asked for events"))),
+            status => {
+                Err(Failure::new(reason_of(status), format!("the engine answers {status} when asked for events")))
+            }
         }
     }
 
@@ -245,15 +334,15 @@ impl Events {
     ///
     /// # Errors
     /// When what comes are no events.
-    pub async fn next(&mut self) -> Result<Option<Vec<Option<(Happened, Container)>>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Option<Event>>>, Failure> {
         self.begun().await?;
         while self.ready.is_empty() {
             let Some(piece) = self.call.piece().await? else { return Ok(None) };
-            let ready = &mut self.ready;
+            let (ready, kinds) = (&mut self.ready, &self.kinds);
             let fed = self.objects.feed(&piece, |object| match object {
                 Object::Whole(json) => match told::event(json) {
-                    Ok(Some(event)) => ready.push(Some(event)),
-                    Ok(None) => {}
+                    Ok(Some(event)) if kinds.contains(&event.happened) => ready.push(Some(event)),
+                    Ok(_) => {}
                     Err(_) => ready.push(None),
                 },
                 Object::TooLong => ready.push(None),
@@ -261,6 +350,45 @@ impl Events {
             fed.map_err(|error| Failure::new("protocol", error.to_string()))?;
         }
         Ok(Some(std::mem::take(&mut self.ready)))
+    }
+}
+
+/// What a container uses, as it goes on.
+#[derive(Debug)]
+pub struct Stats {
+    call: Call,
+    objects: Objects,
+    last: Option<Used>,
+}
+
+/// What a container uses, and what went through its interfaces; all that the engine does not say is none.
+type Used = (Figures, Vec<Interface>);
+
+impl Stats {
+    /// The next figures; where several came at once, the last. No more where the engine ends. A wait that is given up loses
+    /// none.
+    ///
+    /// # Errors
+    /// When what comes are no figures.
+    pub async fn next(&mut self) -> Result<Option<Used>, Failure> {
+        loop {
+            if let Some(last) = self.last.take() {
+                return Ok(Some(last));
+            }
+            let Some(piece) = self.call.piece().await? else { return Ok(None) };
+            let (last, mut is_odd) = (&mut self.last, false);
+            let fed = self.objects.feed(&piece, |object| match object {
+                Object::Whole(json) => match told::stats(json) {
+                    Ok(used) => *last = Some(used),
+                    Err(_) => is_odd = true,
+                },
+                Object::TooLong => is_odd = true,
+            });
+            fed.map_err(|error| Failure::new("protocol", error.to_string()))?;
+            if is_odd {
+                return Err(Failure::new("protocol", "the engine sends figures that are none"));
+            }
+        }
     }
 }
 

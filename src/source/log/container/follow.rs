@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
 
-use super::backoff::Backoff;
 use super::lines::{Line, Lines};
 use super::position::{Advance, MAX_LINES, Position, Skip, Verdict, mark};
 use crate::base::{Failure, Span, Timestamp};
+use crate::source::backoff::Backoff;
 use crate::sys::clock::{Stopwatch, pause};
 use crate::sys::engine::{Engine, Id, Inspected, Stream, Wanted};
 

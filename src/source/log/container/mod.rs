@@ -19,7 +19,6 @@
 //! - `selection`: which · `watch`: what there is · `follow`: one log · `lines`: from bytes to lines · `position`,
 //!   `saved`: how far
 
-mod backoff;
 #[cfg(test)]
 mod fake;
 mod follow;
@@ -217,7 +216,7 @@ impl Containers {
         self.first = saved.first;
         self.meant_before = Some(saved.selections);
         for (id, position) in saved.containers {
-            let container = Container { id, name: String::new(), service: None, is_running: false, created: 0 };
+            let container = Container::unseen(id);
             self.track(container, position);
         }
         Ok(())
@@ -348,6 +347,16 @@ impl Containers {
             }
             (Happened::Renamed, _) => self.list_again(),
             (Happened::Died | Happened::Destroyed, None) => {}
+            // Not asked for.
+            (
+                Happened::Created
+                | Happened::Oom
+                | Happened::Health
+                | Happened::Paused
+                | Happened::Unpaused
+                | Happened::Restarted,
+                _,
+            ) => {}
         }
         self.start_due();
     }

@@ -66,11 +66,9 @@ mod tests {
     #[test]
     fn a_selection_means_services_by_pattern_and_containers_by_name() {
         let container = |name: &str, service: Option<(&str, &str)>| Container {
-            id: Id::try_from("0123456789ab".to_string()).unwrap(),
             name: name.into(),
             service: service.map(|(project, service)| (project.into(), service.into())),
-            is_running: true,
-            created: 0,
+            ..Container::unseen(Id::try_from("0123456789ab".to_string()).unwrap())
         };
         let api = container("shop_api_1", Some(("shop", "api")));
         let plain = container("redis", None);

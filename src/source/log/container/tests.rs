@@ -119,6 +119,24 @@ async fn what_was_there_is_read_from_now_on_and_what_comes_from_its_beginning() 
 /// Writes lines with few different times, takes pieces, gives waits up, begins again from what was saved, kills the
 /// engine: each line comes once, in the order of its stream.
 #[tokio::test]
+async fn a_container_that_says_nothing_is_there_and_one_that_is_not_is_missing() {
+    use crate::source::common::{House, Outside};
+    use crate::source::log::{Log, config};
+    use crate::source::testing::{defaults, read};
+    let fake = FakeEngine::start();
+    fake.add(Fake::service(1, "shop", "api"));
+    let house = House { engine: Some(fake.engine().address().to_string()), ..House::default() };
+    let outside = Outside::of_process().of(house);
+    for (table, is_there) in [("container = 'shop/*'", true), ("container = 'other/*'", false)] {
+        let (config, problems) = read(table, |node, problems| config::Config::read("x", node, &defaults(), problems));
+        assert_eq!(problems, [""; 0]);
+        let outcome = Log::new(config.unwrap(), &outside).collect(Timestamp(1)).await.outcome;
+        let is_missing = matches!(&outcome, crate::base::Outcome::Failed(failure) if failure.reason == "missing");
+        assert_eq!((outcome == crate::base::Outcome::Good, is_missing), (is_there, !is_there), "{table}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_line_comes_once_whatever_is_restarted() {
     let fake = FakeEngine::start();
     fake.add(Fake::service(1, "shop", "api"));

@@ -12,16 +12,19 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use super::Selection;
-use super::backoff::Backoff;
 use crate::base::{Failure, Span};
+use crate::source::backoff::Backoff;
 use crate::sys::clock::{Clock, Stopwatch, pause};
-use crate::sys::engine::{Container, Engine, Happened};
+use crate::sys::engine::{Container, Engine, Event, Happened};
 
 /// The most containers of a list that are kept.
 pub(super) const MAX_LISTED: usize = 512;
 
 /// How long the engine may take to begin with its events; one that has none to tell may not answer before there is one.
 const BEGIN: Span = Span::secs(2);
+
+/// What changes what there is to read.
+const KINDS: [Happened; 4] = [Happened::Started, Happened::Died, Happened::Destroyed, Happened::Renamed];
 
 /// How far back events are asked for, in seconds: for the time between the question and when the engine hears it.
 const BACK: i64 = 10;
@@ -93,7 +96,7 @@ impl Watcher {
         self.engine.agree().await?;
         clock.step();
         let at = clock.now().millis();
-        let mut events = self.engine.events(at / 1000 - BACK).await?;
+        let mut events = self.engine.events(at / 1000 - BACK, &KINDS).await?;
         if let Ok(begun) = tokio::time::timeout(BEGIN.to_std(), events.begun()).await {
             begun?;
         }
@@ -110,7 +113,7 @@ impl Watcher {
             let Some(happened) = happened else { return Ok(()) };
             for event in happened {
                 // One that could not be read may have been about any container.
-                let Some((happened, container)) = event else { return Ok(()) };
+                let Some(Event { happened, container, .. }) = event else { return Ok(()) };
                 // A name may be of interest now, or not any more.
                 let is_meant = self.means(&container) || happened == Happened::Renamed;
                 if is_meant && let Err(TrySendError::Full(_)) = self.news.try_send(News::Event(happened, container)) {

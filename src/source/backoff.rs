@@ -10,7 +10,7 @@ const LONGEST: Span = Span::secs(10);
 
 /// Pauses that become longer, from half a second to ten.
 #[derive(Debug)]
-pub(super) struct Backoff(Span);
+pub(crate) struct Backoff(Span);
 
 impl Default for Backoff {
     fn default() -> Backoff {
@@ -20,12 +20,12 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The first time without a pause.
-    pub(super) fn eager() -> Backoff {
+    pub(crate) fn eager() -> Backoff {
         Backoff(Span::ZERO)
     }
 
     /// The next pause.
-    pub(super) fn next(&mut self) -> Span {
+    pub(crate) fn next(&mut self) -> Span {
         let pause = self.0;
         self.0 = pause.times(2).clamp(FIRST, LONGEST);
         pause
