@@ -1236,3 +1236,19 @@ fn a_version_that_was_never_read_proves_no_rollback() {
     service.serve(&mut world, 60, 0.0);
     assert_ne!(world.run_outcome(), Some("verified"), "{:?}", world.rollback_events());
 }
+
+#[test]
+fn a_version_that_begins_like_the_one_before_is_another() {
+    let mut world = World::new(Config { running: told_by_containers(OnChange::Report), ..config(vec![], Mode::Auto) });
+    for (i, version) in [(1, "1.1"), (40, "1.10"), (80, "1.1")] {
+        image(&mut world, BEGIN + INTERVAL.times(i), version);
+    }
+    world.pass_until(BEGIN + Span::mins(30));
+    assert_eq!(
+        changes_told(&mut world),
+        [
+            "CHANGED, and nobody announced it: shop runs 1.10 (before: 1.1)",
+            "CHANGED, and nobody announced it: shop runs 1.1 (before: 1.10)"
+        ]
+    );
+}

@@ -171,6 +171,11 @@ fn of_sample(source: &str, sample: &Sample) -> Option<(String, String)> {
     Some((format!("{kind} {}", labels.get("name")), bounded(&parts.join(" "))))
 }
 
+/// Whether `more` is `less` and further words: a digest that is known later. A version is one word, whatever it begins with.
+fn says_more(more: &str, less: &str, thing: &str) -> bool {
+    thing != VERSION && more.strip_prefix(less).is_some_and(|rest| rest.starts_with(' '))
+}
+
 fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_VALUE)].to_string()
 }
@@ -244,14 +249,14 @@ impl Engine {
 
     fn see(&mut self, now: Timestamp, thing: String, value: String, out: &mut Out) {
         let before = self.state.facts.value(&thing);
-        // The same, of which less is known now.
-        if before.is_some_and(|before| before.starts_with(value.as_str())) {
+        // The same, or the same of which less is known now.
+        if before.is_some_and(|before| before == value || says_more(before, &value, &thing)) {
             return;
         }
         if before.is_none() && self.state.facts.known.len() >= MAX_THINGS && thing != VERSION {
             return;
         }
-        let is_same = before.is_none_or(|before| value.starts_with(before) && thing != VERSION);
+        let is_same = before.is_none_or(|before| says_more(&value, before, &thing));
         let expected = is_same || self.is_change_expected(now);
         self.record(Journaled::Fact(Event::Seen { thing, value, at: now, expected }), out);
     }
@@ -356,6 +361,19 @@ mod tests {
         }
         assert_eq!(facts.untold.len(), 1);
         assert_eq!((facts.untold[0].from.as_str(), facts.untold[0].to.as_str()), ("1", "1"));
+    }
+
+    #[test]
+    fn a_value_that_begins_like_another_is_another() {
+        for (more, less, thing, wanted) in [
+            ("shop/api:1 sha256:aa", "shop/api:1", "container c", true),
+            ("shop/api:1.10", "shop/api:1.1", "container c", false),
+            ("shop/api:1", "shop/api:1", "container c", false),
+            ("1.10", "1.1", VERSION, false),
+            ("1.1 beta", "1.1", VERSION, false),
+        ] {
+            assert_eq!(says_more(more, less, thing), wanted, "{more} {less}");
+        }
     }
 
     #[test]
