@@ -164,7 +164,10 @@ fn read_text(path: &Path, from: &Place, first: bool, files: &mut Files, problems
         files.add(&path.display().to_string(), Some(path.to_path_buf()), String::new());
     }
     let label = if first { "" } else { "included here" };
-    problems.error(from, format!("{} cannot be read: {why}", path.display()), label);
+    let problem = problems.error(from, format!("{} cannot be read: {why}", path.display()), label);
+    if first && !path.exists() {
+        problem.help(format!("to have one written: backstop init --output {}", path.display()));
+    }
     None
 }
 

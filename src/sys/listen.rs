@@ -36,7 +36,7 @@ pub enum ListenError {
     #[error("{0} exists and is no socket; it was left alone")]
     NotASocket(PathBuf),
     /// There is no such group.
-    #[error("there is no group `{0}`; make it, or say another")]
+    #[error("there is no group `{0}`: groupadd --system {0}, or another one with --group")]
     NoGroup(String),
     /// The system refused.
     #[error("open the socket {0}: {1}")]
