@@ -14,7 +14,7 @@ use backstop::base::{Batch, Labels, Outcome, Sample, SourceRef, Span, Timestamp,
 use backstop::engine::{self, Engine, Input, SourceInfo, State};
 use backstop::notify::subscription::Subscription;
 use backstop::promql::{LOOK_BACK, Options, Reading, Value, compile, evaluate, query, query_range};
-use backstop::rule::{self, Condition, NoData, Rule, When};
+use backstop::rule::{self, Condition, Rule, When};
 use backstop::store::{Limits, Store};
 
 const STEP: i64 = 15_000;
@@ -183,17 +183,10 @@ fn target_of(target: usize) -> Batch {
 /// The whole engine: appends, schedule, machines, its own series. A round is one look at each of 20 targets; they come at
 /// once, or one after the other over the whole interval.
 fn engine_rounds(name: &str, apart: Span) {
-    let rule = |(i, text): (usize, &String)| Rule {
-        name: format!("r{i}"),
-        value: rule::Value::Expression { text: text.clone(), plan: Arc::new(compile(text).unwrap()) },
-        unit: Unit::Count,
-        warning: Some(Condition { when: When::Present, held_for: Span::mins(1), clear: None, keep: Span::mins(1) }),
-        critical: None,
-        rollback: None,
-        no_data: NoData::Hold,
-        labels: Labels::empty(),
-        summary: None,
-        runbook: None,
+    let rule = |(i, text): (usize, &String)| {
+        let value = rule::Value::Expression { text: text.clone(), plan: Arc::new(compile(text).unwrap()) };
+        let warning = Some(Condition::held(When::Present, Span::mins(1)));
+        Rule { warning, ..Rule::new(&format!("r{i}"), value, Unit::Count) }
     };
     let mut engine =
         Engine::new(engine_config(rules().iter().enumerate().map(rule).collect()), State::default(), Timestamp(0), 1);

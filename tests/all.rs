@@ -7,11 +7,17 @@
 )]
 #![expect(clippy::unwrap_used, reason = "what stands around a test may fail it like the test itself")]
 
+mod backtest;
 mod cli;
 mod command;
 mod config;
 mod container;
 mod crash;
+mod decide;
+mod decisions;
+mod decisions_baseline;
+mod decisions_ratio;
+mod decisions_trend;
 mod dependencies;
 mod deployments;
 mod dumps;
@@ -22,6 +28,7 @@ mod engine_proxy_run;
 mod expect;
 mod exposition;
 mod files;
+mod groups;
 mod host;
 mod http;
 mod init;

@@ -7,10 +7,12 @@
 //!
 //! A row may say `fails` (the look fails for this reason), `expect` (this expectation is 1, then 0), `sample` (this
 //! series has these two values), `rule` with `level` (the engine raises this rule, from looks at the world in virtual
-//! time), `calm` (rules that the engine must not raise meanwhile), `deployed` (a deployment goes live). Everything goes
-//! through the sources that the agent makes of the configuration.
+//! time), `calm` (rules that the engine must not raise meanwhile), `deployed` (a deployment goes live), `not_armed` (the
+//! rule says so in the watch of a bad world, with this reason). Everything goes through the sources that the agent makes of
+//! the configuration; only what `history` of a world says was before the first look is made up.
 
 mod fleet;
+mod past;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use backstop::agent::wire;
-use backstop::base::{Batch, Level, Outcome, Span, Timestamp};
+use backstop::base::{Batch, Labels, Level, Outcome, Span, Timestamp};
 use backstop::config::{self, Config, Options, SourceConfig};
 use backstop::engine::command::{Command, Reply};
 use backstop::engine::{self, Engine, Event, Input, State};
@@ -28,6 +30,7 @@ use backstop::source::Source;
 use backstop::source::log::{self, Teller};
 use backstop::source::signal::{self, Look, Posted, Signal, Stands};
 use backstop::source::systemd::Systemd;
+use backstop::store::{Stretch, View};
 use serde::Deserialize;
 
 use backstop::sys::units::Address;
@@ -105,6 +108,8 @@ struct Row {
     calm: Vec<String>,
     /// How many minutes before the world is bad a deployment goes live.
     deployed: Option<i64>,
+    /// Why the rule is not armed in the watch of a bad world; in the good one it is.
+    not_armed: Option<String>,
     /// What is not there yet: the row is left out, loudly.
     needs: Option<String>,
     /// Its logs are looked for where they are, not told by the world.
@@ -311,8 +316,13 @@ impl Trial {
             let looks = [self.look(row, &good).await, self.look(row, &bad).await];
             wrong.extend(judge(row, &looks[0], &looks[1]));
         }
-        if let Some(rule) = &row.rule {
-            wrong.extend(self.watch(row, rule, &good, &bad).await.err());
+        match (&row.rule, &row.not_armed) {
+            (Some(rule), Some(why)) => {
+                wrong.extend(self.arms(row, rule, &good, None).await.err());
+                wrong.extend(self.arms(row, rule, &bad, Some(why)).await.err());
+            }
+            (Some(rule), None) => wrong.extend(self.watch(row, rule, &good, &bad).await.err()),
+            (None, _) => {}
         }
         wrong
     }
@@ -348,7 +358,7 @@ impl Trial {
         let mut sources = self.eyes(row, [good, bad]);
         let mut rules = vec![rule];
         rules.extend(row.calm.iter().filter_map(|calm| calm.split(' ').next()));
-        let mut time = Virtual::new(engine_config(&self.config, &rules)?);
+        let mut time = Virtual::new(engine_config(&self.config, &rules)?, good);
         self.stage.begin();
         self.stage.show(good);
         let begin = time.begin + Span::mins(row.warm);
@@ -383,6 +393,27 @@ impl Trial {
             Some(at) if at >= begin + Span::mins(row.earliest) => Ok(()),
             Some(at) => Err(format!("`{wanted}` after {} already\n{}", at - begin, time.told(rule))),
             None => Err(format!("`{wanted}` within {} m, but {:?}\n{}", row.within, time.raised, time.told(rule))),
+        }
+    }
+}
+
+impl Trial {
+    /// Looks at one world while a deployment is watched: whether the rule is armed, or not for this reason.
+    async fn arms(&mut self, row: &Row, rule: &str, world: &World, wanted: Option<&str>) -> Result<(), String> {
+        let mut sources = self.eyes(row, [world, world]);
+        let mut time = Virtual::new(engine_config(&self.config, &[rule])?, world);
+        self.stage.begin();
+        self.stage.show(world);
+        let live = time.begin + Span::mins(row.warm);
+        time.pass(&mut sources, world, live, None).await;
+        time.deploy(live);
+        time.pass(&mut sources, world, live + Span::mins(row.within), None).await;
+        let snapshot = time.engine.snapshot(time.now);
+        let said = snapshot.rules.iter().find(|r| r.name == rule).and_then(|r| r.not_armed.clone());
+        match (wanted, &said) {
+            (None, None) => Ok(()),
+            (Some(why), Some(said)) if said.contains(why) => Ok(()),
+            _ => Err(format!("not armed because {said:?}, not {wanted:?}\n{}", time.told(rule))),
         }
     }
 }
@@ -432,16 +463,28 @@ struct Virtual {
     now: Timestamp,
     next: BTreeMap<String, Timestamp>,
     totals: BTreeMap<String, f64>,
+    /// What was before the first look, as the world says it.
+    history: BTreeMap<String, toml::Value>,
+    /// All samples since.
+    given: BTreeMap<Labels, (Vec<i64>, Vec<f64>)>,
     /// `rule critical`, `rule due`: what was raised, in order, and when.
     raised: Vec<(String, Timestamp)>,
 }
 
 impl Virtual {
-    fn new(config: engine::Config) -> Virtual {
+    fn new(config: engine::Config, world: &World) -> Virtual {
         let begin = now();
         let engine = Engine::new(config, State::default(), begin, 7);
-        let mut time =
-            Virtual { engine, begin, now: begin, next: BTreeMap::new(), totals: BTreeMap::new(), raised: Vec::new() };
+        let mut time = Virtual {
+            engine,
+            begin,
+            now: begin,
+            next: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            history: world.history.clone(),
+            given: BTreeMap::new(),
+            raised: Vec::new(),
+        };
         time.put(Input::Started { version: "test".into() });
         time
     }
@@ -458,6 +501,11 @@ impl Virtual {
             self.next.insert(eye.name(), at + eye.interval());
             for mut batch in eye.look(at, world).await {
                 world.figures(&mut batch, &mut self.totals);
+                for sample in &batch.samples {
+                    let (times, values) = self.given.entry(sample.labels.clone()).or_default();
+                    times.push(sample.at.unwrap_or(at).0);
+                    values.push(sample.value);
+                }
                 self.tick_until(at);
                 self.put(Input::Batch(batch));
             }
@@ -498,15 +546,29 @@ impl Virtual {
     }
 
     fn put(&mut self, input: Input) {
-        for effect in self.engine.step(self.now, input) {
-            match effect {
-                engine::Effect::Journal(events) => {
-                    self.raised.extend(events.iter().filter_map(raised).map(|raised| (raised, self.now)));
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in self.engine.step(self.now, input) {
+                match effect {
+                    engine::Effect::Journal(events) => {
+                        self.raised.extend(events.iter().filter_map(raised).map(|raised| (raised, self.now)));
+                    }
+                    engine::Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done { .. }), "{reply:?}"),
+                    engine::Effect::History(question) => {
+                        inputs.push(Input::History(question.answer_all(&self.past(question.from), Span::mins(5))));
+                    }
+                    _ => {}
                 }
-                engine::Effect::Reply { reply, .. } => assert!(matches!(reply, Reply::Done { .. }), "{reply:?}"),
-                _ => {}
             }
         }
+    }
+
+    /// All that was, from this time on.
+    fn past(&self, from: Timestamp) -> View {
+        let made = past::made(&self.history, self.given.keys(), (from, self.begin));
+        let given =
+            self.given.iter().map(|(l, (times, values))| Stretch::new(l.clone(), times.clone(), values.clone()));
+        View::new(made.into_iter().chain(given))
     }
 
     fn told(&self, rule: &str) -> String {
@@ -522,6 +584,7 @@ fn raised(event: &Event) -> Option<String> {
             Some(format!("{} {}", t.rule, if t.to == Level::Critical { "critical" } else { "warning" }))
         }
         Event::Rule(Change::Criterion { rule, due: true, .. }) => Some(format!("{rule} due")),
+        Event::Rule(Change::Target { rule, missed: true, .. }) => Some(format!("{rule} missed")),
         _ => None,
     }
 }
@@ -662,6 +725,8 @@ fn observed_by(row: &Row) -> String {
         write!(text, ", `{}`", seen.of).unwrap();
     }
     match (&row.rule, row.level.as_deref().unwrap_or("critical")) {
+        (Some(rule), _) if row.not_armed.is_some() => write!(text, "; `rule.{rule}` is not armed").unwrap(),
+        (Some(rule), "missed") => write!(text, "; `rule.{rule}` misses its target").unwrap(),
         (Some(rule), "due") => write!(text, "; `rule.{rule}` rolls back").unwrap(),
         (Some(rule), level) => write!(text, "; `rule.{rule}` is {level}").unwrap(),
         (None, _) => {}
@@ -676,7 +741,7 @@ fn page() -> String {
          hold before and\nafter a release, when to alert, when to go back. This page says which of these lines backstop observes, by which \
          source or rule,\nand names the test row that holds it. Each row runs against a world in which all is well and one in which \
          this line is\nviolated (`tests/deployments.rs`); the configurations are those in `tests/deployments`, as their users would write \
-         them.\n\nWhat cannot be ordered from a real host or clock (load, latency) is a real look with the figure in question replaced.\n",
+         them.\n\nWhat cannot be ordered from a real host or clock (load, latency) is a real look with the figure in question replaced; what was before the\nfirst look is made up, seven days of one figure with a little noise.\n",
     );
     let mut waits: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in NAMES {

@@ -1,5 +1,6 @@
 //! The engine in virtual time: text-book situations, each with what must and must not follow.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use backstop::base::{
@@ -14,8 +15,8 @@ use backstop::notify::story::Story;
 use backstop::notify::subscription::Subscription;
 use backstop::promql;
 use backstop::rollback::machine::{self, ExecutionEnd, Mode, Outcome as RunOutcome, StepSeen};
-use backstop::rule::{Change, Comparison, Condition, Criterion, NoData, Rule, Test, Value, When};
-use backstop::store::{Limits, Stretch, is_stale};
+use backstop::rule::{Change, Clause, Comparison, Condition, Criterion, NoData, Rule, Test, Value, When};
+use backstop::store::{Limits, Stretch, View, is_stale};
 use backstop::watch;
 
 /// A moment in 2025 from which all scenarios count.
@@ -30,6 +31,8 @@ struct World {
     now: Timestamp,
     events: Vec<Event>,
     effects: Vec<Effect>,
+    /// Every sample that was given: what is read back of the past.
+    given: BTreeMap<Labels, (Vec<i64>, Vec<f64>)>,
     /// Deliveries are accepted as soon as they are tried.
     accepts: bool,
     /// What the executor makes of a rung: none leaves it running.
@@ -39,8 +42,15 @@ struct World {
 impl World {
     fn new(config: Config) -> World {
         let engine = Engine::new(config, State::default(), BEGIN, 7);
-        let mut world =
-            World { engine, now: BEGIN, events: Vec::new(), effects: Vec::new(), accepts: true, executes: None };
+        let mut world = World {
+            engine,
+            now: BEGIN,
+            events: Vec::new(),
+            effects: Vec::new(),
+            given: BTreeMap::new(),
+            accepts: true,
+            executes: None,
+        };
         world.put(Input::Started { version: "test".into() });
         world
     }
@@ -57,8 +67,20 @@ impl World {
     fn put(&mut self, input: Input) {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
+            if let Input::Batch(batch) = &input {
+                for sample in &batch.samples {
+                    let (times, values) = self.given.entry(sample.labels.clone()).or_default();
+                    times.push(batch.at.0);
+                    values.push(sample.value);
+                }
+            }
             for effect in self.engine.step(self.now, input) {
                 match &effect {
+                    Effect::History(question) => {
+                        let given = self.given.iter();
+                        let view = View::new(given.map(|(l, (t, v))| Stretch::new(l.clone(), t.clone(), v.clone())));
+                        inputs.push(Input::History(question.answer_all(&view, Span::mins(5))));
+                    }
                     Effect::Journal(events) => {
                         for event in events {
                             // What is journaled reads back as what it was.
@@ -229,23 +251,12 @@ impl World {
 const INTERVAL: Span = Span::secs(15);
 
 fn above(limit: &str, held_for: Span) -> Condition {
-    let test = Test(vec![(Comparison::Above, Quantity::parse(limit).unwrap())]);
-    Condition { when: When::Test(test), held_for, clear: None, keep: Span::mins(1) }
+    let test = Test(vec![Clause::Value(Comparison::Above, Quantity::parse(limit).unwrap())]);
+    Condition::held(When::Test(test), held_for)
 }
 
 fn rule(name: &str, value: Value, unit: Unit) -> Rule {
-    Rule {
-        name: name.into(),
-        value,
-        unit,
-        warning: None,
-        critical: None,
-        rollback: None,
-        no_data: NoData::Hold,
-        labels: Labels::empty(),
-        summary: None,
-        runbook: None,
-    }
+    Rule::new(name, value, unit)
 }
 
 fn expression(text: &str) -> Value {
@@ -264,8 +275,8 @@ fn share(errors: &str, total: &str) -> Value {
 }
 
 fn when_critical(held_for: Span) -> Option<Criterion> {
-    let condition = Condition { when: When::Critical, held_for, clear: None, keep: Span::mins(1) };
-    Some(Criterion { condition, mode: None, rung: None })
+    let condition = Condition::held(When::Critical, held_for);
+    Some(Criterion { condition, mode: None, rung: None, with: Vec::new() })
 }
 
 /// The share of 5xx over 10 % for 1 min is critical, for 5 min more a criterion.
@@ -278,9 +289,8 @@ fn errors() -> Rule {
 
 fn target_down() -> Rule {
     let mut rule = rule("target-down", expression("probe_success"), Unit::Count);
-    let zero = Test(vec![(Comparison::Equal, Quantity::count(0.0))]);
-    rule.critical =
-        Some(Condition { when: When::Test(zero), held_for: Span::mins(2), clear: None, keep: Span::mins(1) });
+    let zero = Test(vec![Clause::Value(Comparison::Equal, Quantity::count(0.0))]);
+    rule.critical = Some(Condition::held(When::Test(zero), Span::mins(2)));
     rule.rollback = when_critical(Span::mins(5));
     rule
 }
@@ -674,7 +684,7 @@ fn a_criterion_that_ceases_while_asked_needs_no_rollback() {
     let mut service = Service::new();
     service.serve(&mut world, 20, 0.0);
     world.deploy("2.0", "1.0");
-    service.serve(&mut world, 32, 30.0);
+    service.serve(&mut world, 40, 30.0);
     assert!(matches!(world.rollback_events().last(), Some(machine::Event::Opened(_))));
     service.serve(&mut world, 60, 0.0);
     assert_eq!(world.run_outcome(), Some("not run"));
@@ -779,7 +789,7 @@ fn a_restart_while_the_steps_run_asks_for_the_same_execution_again() {
     let mut service = Service::new();
     service.serve(&mut world, 20, 0.0);
     world.deploy("2.0", "1.0");
-    service.serve(&mut world, 34, 30.0);
+    service.serve(&mut world, 42, 30.0);
     let asked = |w: &World| -> Vec<String> {
         let name = |e: &Effect| if let Effect::Execute(e) = e { Some(e.execution.clone()) } else { None };
         w.effects.iter().filter_map(name).collect()

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use backstop::agent::{self, Running};
-use backstop::base::{Labels, Level, Quantity, Span, Timestamp, Unit};
+use backstop::base::{Level, Quantity, Span, Timestamp, Unit};
 use backstop::engine::snapshot::{RemoteView, RuleView};
 use backstop::engine::{Answer, Config, Effect, Engine, Event, Input, Query, State};
 use backstop::notify::subscription::Subscription;
 use backstop::promql::{Reading, RemoteAnswer, RemoteQuery};
-use backstop::rule::{Change, Comparison, Condition, NoData, Rule, Test, Value, When};
+use backstop::rule::{Change, Clause, Comparison, Condition, Rule, Test, Value, When};
 
 use crate::support::{Scratch, mutate, outside};
 
@@ -126,28 +126,18 @@ fn answer(query: &Query, says: Says<'_>) -> Option<Answer> {
 }
 
 fn rule(expr: &str, when: When) -> Rule {
-    Rule {
-        name: "queue".into(),
-        value: Value::Remote {
-            text: expr.into(),
-            remote: "central".into(),
-            query: Arc::new(RemoteQuery::compile(expr).unwrap()),
-            timeout: TIMEOUT,
-        },
-        unit: Unit::Count,
-        warning: None,
-        critical: Some(Condition { when, held_for: Span::mins(1), clear: None, keep: Span::mins(1) }),
-        rollback: None,
-        no_data: NoData::Hold,
-        labels: Labels::empty(),
-        summary: None,
-        runbook: None,
-    }
+    let value = Value::Remote {
+        text: expr.into(),
+        remote: "central".into(),
+        query: Arc::new(RemoteQuery::compile(expr).unwrap()),
+        timeout: TIMEOUT,
+    };
+    Rule { critical: Some(Condition::held(when, Span::mins(1))), ..Rule::new("queue", value, Unit::Count) }
 }
 
 /// More than 5 for a minute is critical.
 fn queue() -> Rule {
-    rule("queue_length", When::Test(Test(vec![(Comparison::Above, Quantity::count(5.0))])))
+    rule("queue_length", When::Test(Test(vec![Clause::Value(Comparison::Above, Quantity::count(5.0))])))
 }
 
 fn config(rules: Vec<Rule>) -> Config {

@@ -439,8 +439,93 @@ fn a_file_of_promtool_may_name_rules_of_ours() {
 #[test]
 fn the_examples_pass() {
     let folder = root().join("examples/tests");
-    let text = said(&backstop(&folder, &["errors.toml", "errors_test.yml"]));
+    let text = said(&backstop(&folder, &["errors.toml", "errors_test.yml", "deployment.toml"]));
     assert!(text.ends_with("exit 0"), "{text}");
+    assert!(text.contains("3 of 3 files passed, "), "{text}");
+}
+
+/// The example of a deployment with `what` of it turned into `into`; the output.
+fn turned_deployment(name: &str, what: &str, into: &str) -> String {
+    let scratch = Scratch::new(name);
+    let folder = root().join("examples/tests");
+    let text = std::fs::read_to_string(folder.join("deployment.toml")).unwrap();
+    assert!(text.contains(what), "{what}");
+    std::fs::write(scratch.path().join("deployment.toml"), text.replace(what, into)).unwrap();
+    std::fs::copy(folder.join("shop.toml"), scratch.path().join("shop.toml")).unwrap();
+    said(&backstop(scratch.path(), &["deployment.toml"]))
+}
+
+#[test]
+fn every_expected_decision_that_is_turned_over_fails() {
+    for (i, (what, into)) in [
+        ("\"critical at 25m15s\"", "\"warning at 25m\""),
+        ("\"critical at 25m15s\", ", ""),
+        ("\"ok at 31m15s\"", "\"ok at 31m15s\", \"critical at 40m\""),
+        ("decision = \"due\"", "decision = \"none\""),
+        ("decision = \"requested\"", "decision = \"asked\""),
+        ("\"held by older-than-deployment\"", "\"held by blind-observer\""),
+        ("decision = \"none\"", "decision = \"due\""),
+        ("count    = 3", "count    = 4"),
+        ("count = 1", "count = 0"),
+        ("reason   = \"first\"", "reason   = \"escalated\""),
+        ("contains = [\"CRITICAL\", \"errors\"]", "contains = \"latency\""),
+        ("channel  = \"log/alerts\"", "channel  = \"log/other\""),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let text = turned_deployment(&format!("turned_decision_{i}"), what, into);
+        assert!(text.ends_with("exit 1"), "{what} -> {into}: {text}");
+        assert!(text.contains(" 1 of "), "{what} -> {into}: {text}");
+    }
+}
+
+#[test]
+fn a_decision_that_was_not_taken_is_shown_beside_what_was() {
+    insta::assert_snapshot!(turned_deployment(
+        "decision_shown",
+        "\"critical at 25m15s\"",
+        "\"warning at 22m\", \"critical at 25m15s\""
+    ));
+    insta::assert_snapshot!(turned_deployment("drill_shown", "\"held by older-than-deployment\"", "\"requested\""));
+}
+
+/// Each line holds one mistake.
+const BAD_DECISIONS: &str = r#"
+[[test]]
+name  = "decisions"
+rules = ["rules.toml"]
+mode  = "automatic"
+
+[[test.deploy]]
+at       = "5m"
+complete = "4m"
+
+[[test.transition]]
+rule   = "errors"
+levels = ["critical", "bad at 5m", "ok at 5"]
+
+[[test.transition]]
+rule = "errors"
+level = ["ok at 5m"]
+
+[[test.notified]]
+event  = "alerts"
+reason = "worse"
+count  = -1
+
+[[test.rollback]]
+at       = "5m"
+within   = "6m"
+decision = "held by nobody"
+
+[[test.rollback]]
+decision = "request"
+"#;
+
+#[test]
+fn mistakes_in_decisions_come_at_once_with_their_lines() {
+    insta::assert_snapshot!(run("mistakes_in_decisions", "bad.toml", BAD_DECISIONS, &[]));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod collect;
 mod executions;
+mod history;
 mod keeper;
 mod remotes;
 mod scribe;
@@ -208,6 +209,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         state: folder.clone(),
         channels: built.channels,
         remotes: built.remotes,
+        pasts: Arc::new(tokio::sync::Semaphore::new(1)),
         zone: built.zone,
         reload: Box::new(move || wire::build(&reload_options)),
         inputs: (inputs, taken),

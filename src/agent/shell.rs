@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collectors, Positions};
 use super::executions::Executions;
+use super::history;
 use super::keeper::{self, Keeper};
 use super::remotes::Remotes;
 use super::scribe::Scribe;
 use super::wire::{self, Built};
 use crate::base::{SourceRef, Span, Timestamp};
 use crate::engine::command::Reply;
+use crate::engine::history::{Question, Told};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Effect, Engine, Event, Input, Kept, Reach};
 use crate::notify::outbox::{Receipt, Sending};
@@ -65,6 +67,8 @@ pub(super) struct Shell {
     pub(super) senders: Tasks,
     pub(super) tickets: BTreeMap<u64, oneshot::Sender<Reply>>,
     pub(super) next_ticket: u64,
+    /// Whose turn it is to read the past of a rule.
+    pub(super) pasts: Arc<tokio::sync::Semaphore>,
     pub(super) config_name: String,
     pub(super) config_refused: Option<String>,
     /// Where it listens, as the configuration of the start says.
@@ -193,6 +197,7 @@ impl Shell {
                 }
                 Effect::Persist(kept) => self.keep(kept),
                 Effect::Load { ticket, wanted, most } => self.load(ticket, wanted, most),
+                Effect::History(question) => self.look_back(*question),
                 Effect::Query(query) => self.remotes.ask(query, &self.inputs.0, &self.clock),
                 Effect::Deliver(sending) => self.deliver(now, *sending, durable),
                 // A rollback that could not be remembered is not begun, now or later: when the disk is back it
@@ -232,6 +237,24 @@ impl Shell {
                 tracing::error!(%why, "The past that rules ask for is not read back.");
                 drop(inputs.send(Input::Loaded { ticket, stretches: Vec::new(), end: Some(Err(why)) }).await);
             }
+        });
+    }
+
+    /// What a rule's value was: read off the loop, one question after the other.
+    fn look_back(&mut self, question: Question) {
+        let look_back = self.engine.config().look_back;
+        let hot = self.view(&history::wanted(&question, look_back));
+        let (inputs, turns) = (self.inputs.0.clone(), self.pasts.clone());
+        self.senders.spawn("the past of a rule", async move {
+            // Closed never: it is only dropped with the shell.
+            let _turn = turns.acquire_owned().await;
+            let ticket = question.ticket;
+            let told = tasks::blocking(move || history::answer(&question, &hot, look_back)).await;
+            let told = told.unwrap_or_else(|why| Told { ticket, past: Err(why) });
+            if let Err(why) = &told.past {
+                tracing::warn!(%why, "The past of a rule cannot be read; it is judged without.");
+            }
+            drop(inputs.send(Input::History(told)).await);
         });
     }
 

@@ -123,8 +123,8 @@ fn assemble(config: &Config, host: &str) -> Built {
 
 /// Which series some rule reads.
 fn referenced(config: &Config) -> Referenced {
-    let selectors: Arc<[Selector]> =
-        config.rules.iter().flat_map(|rule| rule.reach(Span::ZERO)).map(|(selector, _)| selector).collect();
+    let selectors = config.rules.iter().flat_map(|rule| rule.reach(Span::ZERO)).map(|(selector, _)| selector);
+    let selectors: Arc<[Selector]> = selectors.chain(config.rule_files.selectors().cloned()).collect();
     let again = selectors.clone();
     Referenced {
         name: Arc::new(move |name| again.iter().any(|selector| selector.admits_name(name))),
@@ -198,6 +198,7 @@ pub fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine:
         app: config.app.name.clone(),
         host: host.to_string(),
         rules: config.rules.clone(),
+        groups: config.rule_files.settings(),
         sources: sources.iter().map(info).chain(signals.iter().map(told)).collect(),
         signals,
         channels: config.channels.iter().map(|c| c.subscription().clone()).collect(),
@@ -209,6 +210,7 @@ pub fn engine_config(config: &Config, host: &str, sources: &[Source]) -> engine:
         budgets: (budget.decide, budget.execute, budget.verify),
         watch: config.watch.clone(),
         running: running(config),
+        zone: config.app.zone.clone(),
         look_back: config.store.look_back,
         limits: limits(config),
         on_disk: true,

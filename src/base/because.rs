@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Line, Quantity, Span, Timestamp};
 
 /// The reason behind a level, a criterion or its end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Because {
     /// The value that was judged; none when it could not be seen.
     pub value: Option<Quantity>,
@@ -21,6 +21,9 @@ pub struct Because {
     pub readings: u32,
     /// The newest sample that took part.
     pub evidence: Option<Timestamp>,
+    /// What a test of its own found, in words: `the mean of the last 4 h was 22 % above usual`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Lines that it is about, the newest first; at most three, and none while all is well. What was journaled before
     /// there were any has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -53,6 +56,9 @@ impl fmt::Display for Because {
         if let Some(c) = &self.counts {
             let share = Quantity::ratio(c.at_least);
             write!(f, ", {} of {} in {}, at least {share}", whole(c.errors), whole(c.total), c.window.human())?;
+        }
+        if let Some(why) = &self.why {
+            write!(f, "; {why}")?;
         }
         Ok(())
     }

@@ -52,8 +52,18 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
     if let Some(name) = &rule.remote {
         text += &row("asked of", &asked_of(name, snapshot, when));
     }
+    if let Some(group) = &rule.group {
+        let missed = if group.missed > 0 { format!(", {} evaluations left out", group.missed) } else { String::new() };
+        text += &row("group", &format!("{}{missed}", group.group));
+    }
     for (kind, condition) in &rule.conditions {
         text += &row(kind, condition);
+    }
+    if let Some(why) = &rule.held {
+        text += &row("held", why);
+    }
+    if let Some(why) = &rule.not_armed {
+        text += &row("not armed", &format!("what it holds against the past is not judged: {why}"));
     }
     let last = rule.evaluated.map_or("not evaluated yet".into(), |at| format!("last {} ago", when.age(at)));
     text += &row("evaluated", &format!("at least every {}, {last}", rule.every.human()));
@@ -92,6 +102,9 @@ fn explained(alert: &AlertView, when: &When) -> String {
     let mut text = format!("\n{}\n", [state, labels].join("  ").trim_end());
     if let Some(because) = &alert.because {
         text += &row("value", &because.to_string());
+        if let Some(usual) = &alert.usual {
+            text += &row("baseline", &usual.to_string());
+        }
         let readings = match because.readings {
             0 => String::new(),
             n => format!(", {}", plural(n as usize, "reading")),

@@ -77,11 +77,16 @@ fn notes(summary: &Summary, keep: Option<Span>, now: Timestamp) -> Vec<String> {
     notes
 }
 
-fn open(file: &Path) -> Result<impl Read, Failure> {
+pub(super) fn open(file: &Path) -> Result<impl Read, Failure> {
     stream::open(file).map_err(|e| Failure::usage(chain(&e), None))
 }
 
-fn take(input: impl Read, sink: &mut impl Sink, watch: &Stopwatch, done: &str) -> Result<Summary, DumpError> {
+pub(super) fn take(
+    input: impl Read,
+    sink: &mut impl Sink,
+    watch: &Stopwatch,
+    done: &str,
+) -> Result<Summary, DumpError> {
     let mut next = watch.elapsed() + SAY_EVERY;
     openmetrics_file::read(input, sink, |so_far| {
         if watch.elapsed() >= next {
@@ -93,7 +98,7 @@ fn take(input: impl Read, sink: &mut impl Sink, watch: &Stopwatch, done: &str) -
 }
 
 /// A dump that was not taken, or not to its end.
-fn refused(file: &Path, error: &DumpError, is_check: bool) -> Failure {
+pub(super) fn refused(file: &Path, error: &DumpError, is_check: bool) -> Failure {
     let is_dump = matches!(error, DumpError::Read { .. } | DumpError::Sink(_));
     let exit = if is_dump { Exit::Unknown } else { Exit::Usage };
     let text = plain(&format!("{}: {error}", file.display()));
@@ -137,10 +142,10 @@ fn as_json(summary: &Summary) -> serde_json::Value {
 }
 
 /// Where the samples of an import go.
-struct Keeper(Importer);
+pub(super) struct Keeper(pub(super) Importer);
 
 impl Keeper {
-    fn new(state: &Path, now: Timestamp) -> Result<Keeper, Failure> {
+    pub(super) fn new(state: &Path, now: Timestamp) -> Result<Keeper, Failure> {
         let failed = |e: FileError| Failure::unknown(format!("the samples cannot be kept: {}", chain(&e)));
         files::ensure_path(state, 0o750).map_err(failed)?;
         Importer::new(&place::samples(state), now).map(Keeper).map_err(failed)

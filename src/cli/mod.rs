@@ -4,6 +4,7 @@
 //! an exit code that pipelines can rely on: 0 good, 1 bad, 2 usage or configuration, 3 could not tell. What a
 //! subcommand shows is a pure function of a snapshot; what it changes, it asks of the running agent.
 
+mod backtest;
 mod check;
 mod demo;
 mod demo_service;
@@ -17,6 +18,7 @@ mod out;
 mod place;
 mod probe;
 mod query;
+mod replay;
 mod rollback;
 mod run;
 mod show;
@@ -149,6 +151,8 @@ enum What {
     Demo(demo::Args),
     /// Runs unit tests of rules, in promtool's format or ours.
     Test(test::Args),
+    /// Runs the rules over what was recorded: what would have happened.
+    Backtest(backtest::Args),
     /// Sends a message the way alerts go, and waits until each channel took it.
     TestAlert(test_alert::Args),
     /// Tells the agent that a version goes live.
@@ -225,6 +229,7 @@ async fn dispatch(context: &mut Context, what: What) -> Result<Exit, Failure> {
         What::Check(args) => check::run(context, &args).await,
         What::Demo(args) => demo::run(context, &args).await,
         What::Test(args) => test::run(context, &args).await,
+        What::Backtest(args) => backtest::run(context, &args).await,
         What::TestAlert(args) => test_alert::run(context, &args).await,
         What::Deploy(args) => deploy::run(context, &args).await,
         What::Watch(args) => watch::run(context, &args).await,
@@ -322,6 +327,8 @@ mod tests {
             "init --output -",
             "demo --fault blind",
             "test errors_test.yml errors.toml --run errors",
+            "backtest --last 14d --deploy 2d=2.1.0 --all",
+            "backtest --data dump.om --rules rules.toml --format json",
             "test-alert --channel slack/ops",
             "deploy start --version 2.1.0",
             "deploy start shop --version 2.1.0 --previous 2.0.3 --live --force --wait",

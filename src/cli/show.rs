@@ -1,7 +1,7 @@
 //! Pieces of text that several subcommands share: ages, limits, counts.
 
 use crate::base::because::whole;
-use crate::base::{Because, Quantity, Span, Timestamp};
+use crate::base::{Because, Labels, Quantity, Span, Timestamp};
 use crate::engine::snapshot::{AlertView, RuleView, RunView, Snapshot};
 
 /// The moment and the zone that a text is written for.
@@ -62,10 +62,15 @@ pub fn counts(because: &Because) -> String {
 
 /// The labels that tell an alert from others of its rule: `mountpoint=/`, or nothing.
 pub fn labels(alert: &AlertView) -> String {
+    telling(&alert.labels)
+}
+
+/// Those of an alert's labels that tell it from others of its rule.
+pub fn telling(labels: &Labels) -> String {
     // `source` stays: an address may be asked for its health and for its metrics.
     let skip = ["alertname", "app", "job", "external", "optional", crate::base::label::NAME];
     let shown: Vec<String> =
-        alert.labels.iter().filter(|(n, _)| !skip.contains(n)).map(|(n, v)| format!("{n}={v}")).collect();
+        labels.iter().filter(|(n, _)| !skip.contains(n)).map(|(n, v)| format!("{n}={v}")).collect();
     shown.join(" ")
 }
 

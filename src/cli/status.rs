@@ -181,7 +181,14 @@ fn blind(rule: &RuleView, when: &When) -> String {
 fn fine(snapshot: &Snapshot) -> String {
     let fine = snapshot.rules.iter().filter(|r| r.level == Level::Ok && !is_blind(r)).count();
     let fresh = if fine == snapshot.rules.len() && fine > 0 { ", every one with fresh data" } else { "" };
-    format!("{}{}{fresh}\n", pad("ok", 10), plural(fine, "rule"))
+    let mut text = format!("{}{}{fresh}\n", pad("ok", 10), plural(fine, "rule"));
+    // They may be ok and see nothing of what they are for.
+    for rule in &snapshot.rules {
+        if let Some(why) = &rule.not_armed {
+            text += &format!("{}{}: {why}\n", pad("not armed", 10), rule.name);
+        }
+    }
+    text
 }
 
 fn deployment(snapshot: &Snapshot, when: &When) -> String {

@@ -3,12 +3,14 @@
 //! Files in YAML are promtool's, unchanged; files in TOML are ours. Nothing is started, sent or written.
 
 mod case;
+mod decided;
+mod decisions;
 mod life;
 mod notation;
 mod ours;
 mod promtool;
-mod rules;
-mod run;
+pub(super) mod rules;
+pub(super) mod run;
 mod show;
 
 use std::path::{Path, PathBuf};

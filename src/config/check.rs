@@ -4,20 +4,20 @@ use std::path::Path;
 
 use super::app::App;
 use super::version::{Teller, Version};
-use super::{Files, SourceConfig, shortest_interval};
+use super::{Files, SourceConfig};
 use crate::base::table::{Value, nearest};
-use crate::base::{Node, Place, Problems, Span};
+use crate::base::{Node, Place, Problems};
 use crate::notify::story::EventKind;
 use crate::rollback::config::Mode;
 use crate::sys::engine::Address;
 use crate::sys::files;
-use crate::{notify, rollback, rule};
+use crate::{notify, rollback, rule, watch};
 
 /// How a name is written.
 pub const NAME_HELP: &str = "a-z, 0-9 and hyphens, at most 63, not beginning with a hyphen";
 
 /// The tables that exist.
-const KINDS: [&str; 19] = [
+const KINDS: [&str; 20] = [
     "app",
     "agent",
     "store",
@@ -34,6 +34,7 @@ const KINDS: [&str; 19] = [
     "signal",
     "remote",
     "rule",
+    "rule_groups",
     "channel",
     "watch",
     "rollback",
@@ -69,6 +70,8 @@ pub struct Facts<'a> {
     pub channels: &'a [Channel],
     /// The way back.
     pub rollback: &'a rollback::config::Config,
+    /// The time after a deployment.
+    pub watch: &'a watch::Settings,
     /// The application.
     pub app: &'a App,
     /// Where the container engine is read; the usual places where nothing is written.
@@ -97,7 +100,7 @@ pub fn kinds(tree: &Node, problems: &mut Problems) {
 
 fn known(node: &Node, what: &str, known: &[&str], not_yet: &[&str], problems: &mut Problems) {
     let Value::Table(entries) = &node.value else { return };
-    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str())) {
+    for entry in entries.iter().filter(|e| !known.contains(&e.key.as_str()) && e.key != super::rule_files::KEY) {
         let key = &entry.key;
         let problem = problems.error(&entry.place, format!("unknown {what} `{key}`"), "");
         if not_yet.contains(&key.as_str()) {
@@ -113,10 +116,10 @@ fn known(node: &Node, what: &str, known: &[&str], not_yet: &[&str], problems: &m
 /// Checks that what is named exists, and warns of what will probably not do what was meant.
 pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
     references(facts, problems);
+    super::rules::check(facts, problems);
     version(facts, problems);
     engine(facts, problems);
     modes(facts, problems);
-    times(facts, problems);
     facts.rollback.check_programs(problems);
     for source in facts.sources {
         match source {
@@ -134,7 +137,7 @@ pub fn across(facts: &Facts<'_>, problems: &mut Problems) {
 }
 
 /// The names of the tables `[kind.NAME]`.
-fn names<'t>(tree: &'t Node, kind: &str) -> Vec<&'t str> {
+pub(super) fn names<'t>(tree: &'t Node, kind: &str) -> Vec<&'t str> {
     match super::load::child(tree, kind).map(|n| &n.value) {
         Some(Value::Table(entries)) => entries.iter().map(|e| e.key.as_str()).collect(),
         _ => Vec::new(),
@@ -142,7 +145,7 @@ fn names<'t>(tree: &'t Node, kind: &str) -> Vec<&'t str> {
 }
 
 /// The references of all sources that are not switched off.
-fn source_names(facts: &Facts<'_>) -> Vec<String> {
+pub(super) fn source_names(facts: &Facts<'_>) -> Vec<String> {
     let off: Vec<String> =
         facts.sources.iter().filter(|s| !s.common().enabled).map(|s| s.reference().to_string()).collect();
     let named =
@@ -185,7 +188,8 @@ fn references(facts: &Facts<'_>, problems: &mut Problems) {
     }
 }
 
-fn missing(what: &str, name: &str, known: &[&str], place: &Place, problems: &mut Problems) {
+/// Says that what is named does not exist, and what was probably meant.
+pub(super) fn missing(what: &str, name: &str, known: &[&str], place: &Place, problems: &mut Problems) {
     let problem = problems.error(place, format!("there is no {what} `{name}`"), "");
     match nearest(name, known) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
@@ -241,17 +245,6 @@ fn modes(facts: &Facts<'_>, problems: &mut Problems) {
         problems
             .warning(&mode.place, "an automatic rollback cannot be proven", "the running version is not read")
             .help("set `version` in [app], for example { container = \"project/service\" } or { command = […] }");
-    }
-}
-
-fn times(facts: &Facts<'_>, problems: &mut Problems) {
-    let interval = shortest_interval(facts.sources, facts.app.interval);
-    for time in facts.rules.iter().flat_map(|r| &r.times) {
-        if time.value > Span::ZERO && time.value < interval.times(2) {
-            problems
-                .warning(&time.place, "`for` is shorter than two looks", format!("sources look every {interval}"))
-                .help(format!("write at least \"{}\"; it takes two readings in any case", interval.times(2)));
-        }
     }
 }
 

@@ -14,6 +14,8 @@ pub mod load;
 pub mod packs;
 pub mod print;
 pub mod remote;
+pub mod rule_files;
+pub mod rules;
 pub mod version;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +56,8 @@ pub struct Config {
     pub remotes: Vec<remote::Remote>,
     /// The enabled rules.
     pub rules: Vec<rule::Rule>,
+    /// `rule_files`: rule groups of Prometheus.
+    pub rule_files: rule_files::RuleFiles,
     /// The enabled channels, their fallbacks settled.
     pub channels: Vec<notify::Config>,
     /// `[rollback]`
@@ -211,7 +215,8 @@ impl Config {
             if self.remotes.is_empty() { String::new() } else { format!(", {}", count(self.remotes.len(), "remote")) },
             count(self.rules.len(), "rule"),
             self.rules.iter().filter(|r| r.rollback.is_some()).count(),
-            count(self.channels.len(), "channel"),
+            self.rule_files.summary().map(|text| format!("{text}, ")).unwrap_or_default()
+                + &count(self.channels.len(), "channel"),
             print::mode(self.rollback.mode.value),
             count(self.rollback.steps.len(), "step"),
         )
@@ -246,8 +251,10 @@ fn load_from(path: Option<&Path>, text: Option<&str>, options: &Options) -> Load
     echoes.extend(files.broken.iter().cloned());
     let said = problems.list.len();
     let (tree, packs) = packs::lay(tree, &mut files, &mut problems);
+    let rule_files = rule_files::read(&tree, &mut files, &mut problems);
     let is_whole = files.broken.is_empty();
-    let config = Reader { files: &files, problems: &mut problems, is_whole }.read(tree, state, path, options);
+    let mut reader = Reader { files: &files, problems: &mut problems, is_whole };
+    let config = reader.read(tree, rule_files, state, path, options);
     let mut at = 0;
     problems.list.retain(|problem| {
         at += 1;
@@ -263,7 +270,7 @@ pub fn of_packs(names: &[&str], options: &Options) -> Loaded {
     let (mut problems, mut files) = (Problems::default(), Files::default());
     let tree = packs::alone(names, &mut files, &mut problems);
     let mut reader = Reader { files: &files, problems: &mut problems, is_whole: true };
-    let config = reader.read(tree, PathBuf::new(), None, options);
+    let config = reader.read(tree, rule_files::RuleFiles::default(), PathBuf::new(), None, options);
     let config = config.filter(|_| problems.errors() == 0);
     Loaded { config: config.map(|c| Config { files: files.clone(), ..c }), problems, files }
 }
@@ -366,7 +373,14 @@ struct Reader<'a> {
 type Named<'t> = Vec<(&'t str, &'t Place, &'t Node)>;
 
 impl Reader<'_> {
-    fn read(&mut self, tree: Node, state: PathBuf, path: Option<&Path>, options: &Options) -> Option<Config> {
+    fn read(
+        &mut self,
+        tree: Node,
+        mut rule_files: rule_files::RuleFiles,
+        state: PathBuf,
+        path: Option<&Path>,
+        options: &Options,
+    ) -> Option<Config> {
         check::kinds(&tree, self.problems);
         let stem = path.and_then(Path::file_stem).map_or("host".into(), |s| s.to_string_lossy().into_owned());
         let stem = if check::is_name(&stem) { stem } else { "app".into() };
@@ -387,13 +401,16 @@ impl Reader<'_> {
             rules: &rules,
             channels: &channels,
             rollback: &rollback,
+            watch: &watch,
             app: &app,
             engine: agent.engine.as_deref(),
             is_default: path.is_none(),
             tree: &tree,
         };
+        rule_files.name_instance(&app.labels);
         if self.is_whole {
             check::across(&facts, self.problems);
+            rule_files.check(&rules, self.files, self.problems);
         }
         check::files(self.files, self.problems);
         let mut channels = channels;
@@ -413,6 +430,7 @@ impl Reader<'_> {
             sources: sources.into_iter().filter(|s| s.common().enabled).collect(),
             remotes: remotes.into_iter().filter(|r| r.enabled).collect(),
             rules: rules.into_iter().filter(|r| r.enabled).map(|r| r.rule).collect(),
+            rule_files,
             channels: channels.into_iter().map(|c| c.config).filter(|c| c.subscription().enabled).collect(),
             rollback,
             watch,

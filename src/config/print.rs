@@ -27,6 +27,10 @@ pub fn print(config: &Config, tree: &Node) -> String {
     let mut out = Out { text: String::new(), files: &config.files };
     let place = config.packs.place.as_ref().map_or("default".into(), |place| config.files.line(place));
     out.text.push_str(&format!("packs = {:?}  # {place}\n", config.packs.names));
+    if let Some(node) = super::load::child(tree, super::rule_files::KEY) {
+        out.line(super::rule_files::KEY, &shown(node, false), &node.place);
+        out.text.push_str(&config.rule_files.lines());
+    }
     let defaults = defaults(config);
     for (table, keys) in &defaults {
         let own = super::load::child(tree, table);
@@ -40,7 +44,8 @@ pub fn print(config: &Config, tree: &Node) -> String {
         }
     }
     if let Value::Table(entries) = &tree.value {
-        let others: Vec<&Entry> = entries.iter().filter(|e| !defaults.iter().any(|(t, _)| *t == e.key)).collect();
+        let is_said = |e: &&Entry| e.key == super::rule_files::KEY || defaults.iter().any(|(t, _)| *t == e.key);
+        let others: Vec<&Entry> = entries.iter().filter(|e| !is_said(e)).collect();
         for entry in others {
             out.table(&entry.key, &entry.node);
         }
@@ -52,7 +57,8 @@ pub fn print(config: &Config, tree: &Node) -> String {
 fn defaults(config: &Config) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let quoted = |text: &dyn std::fmt::Display| format!("{:?}", text.to_string());
     let fresh = crate::watch::config::default();
-    vec![
+    let groups = config.rule_files.defaults().map(|keys| ("rule_groups", keys));
+    let tables = vec![
         (
             "app",
             vec![
@@ -89,13 +95,15 @@ fn defaults(config: &Config) -> Vec<(&'static str, Vec<(&'static str, String)>)>
                 ("verdict", quoted(&fresh.verdict)),
                 ("coverage", quoted(&format!("{}%", fresh.coverage * 100.0))),
                 ("settle", quoted(&fresh.settle)),
+                ("phase", "[{ name = \"watch\" }]".into()),
             ],
         ),
         (
             "rollback",
             vec![("mode", quoted(&mode(config.rollback.mode.value))), ("notice", quoted(&config.rollback.notice))],
         ),
-    ]
+    ];
+    tables.into_iter().chain(groups).collect()
 }
 
 struct Out<'a> {

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::asking::{ASK_LEAST, Asking, Due, Query};
+use super::gathering::Gathering;
 use super::snapshot::Evaluation;
 use crate::base::{Labels, Level, Span, Timestamp};
 use crate::promql::{self, Absence, CountReading, Missing, Reading};
 use crate::rule::machine::GONE_AFTER;
-use crate::rule::{Alert, Change, Condition, Judged, NoData, Rule, Value, When};
+use crate::rule::{Alert, Asks, Baseline, Change, Judged, NoData, Rule, Setting, Turn as May, Value, When};
 use crate::store::{Past, Store, TargetId};
 
 /// How often a rule is evaluated where its sources are unknown.
@@ -30,8 +31,10 @@ const RECENT: usize = 20;
 #[derive(Debug)]
 pub(super) struct Judge {
     pub(super) rule: Rule,
-    /// Reads series that the engine writes about other rules, so it is judged after them.
-    pub(super) reads_rules: bool,
+    /// It is judged after those of the strata before; from 1 on it reads series that the engine writes.
+    pub(super) stratum: u32,
+    /// It is not judged while a deployment settles.
+    pub(super) rests_while_settling: bool,
     pub(super) every: Span,
     pub(super) alerts: BTreeMap<u64, Alert>,
     pub(super) evaluated: Option<Timestamp>,
@@ -42,6 +45,8 @@ pub(super) struct Judge {
     pub(super) observed: Span,
     pub(super) observed_until: Option<Timestamp>,
     interval: Span,
+    /// Of this life of the agent.
+    started: Timestamp,
     targets: BTreeSet<TargetId>,
     giving: Option<u64>,
     delivered: BTreeSet<TargetId>,
@@ -49,6 +54,23 @@ pub(super) struct Judge {
     labels: Labels,
     /// Of a rule that asks a remote server.
     pub(super) asking: Asking,
+    /// What its conditions look at beyond the present.
+    pub(super) asks: Asks,
+    pub(super) gathering: Gathering,
+    /// Whether it is judged now, and why not; as of the last turn.
+    pub(super) may: May,
+    pub(super) held: Option<String>,
+}
+
+/// What the engine knows that a rule's turn depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Situation {
+    /// Whether it is judged, as far as its scope says.
+    pub(super) may: May,
+    /// Why not, for people.
+    pub(super) held: Option<String>,
+    /// Whether the rules that its criterion waits for are critical.
+    pub(super) with: bool,
 }
 
 /// What came of a rule that is due.
@@ -64,11 +86,12 @@ pub(super) enum Turn {
 
 impl Judge {
     pub(super) fn new(rule: Rule, now: Timestamp) -> Judge {
-        let reads_rules = reads_rules(&rule);
         let labels = rule.labels.with("alertname", &rule.name);
+        let asks = Asks::of(&rule);
         Judge {
             rule,
-            reads_rules,
+            stratum: 0,
+            rests_while_settling: true,
             every: EVERY_UNKNOWN,
             alerts: BTreeMap::new(),
             evaluated: None,
@@ -78,12 +101,17 @@ impl Judge {
             observed: Span::ZERO,
             observed_until: None,
             interval: EVERY_UNKNOWN,
+            started: now,
             targets: BTreeSet::new(),
             giving: None,
             delivered: BTreeSet::new(),
             due_at: now + EVERY_LEAST,
             labels,
             asking: Asking::default(),
+            gathering: Gathering::default(),
+            asks,
+            may: May::Judged,
+            held: None,
         }
     }
 
@@ -126,11 +154,27 @@ impl Judge {
     }
 
     /// Evaluates the expression, or asks for its value; judges each label set, and plans the next evaluation.
-    pub(super) fn turn(&mut self, store: &Store, look_back: Span, now: Timestamp, ticket: u64) -> Turn {
+    pub(super) fn turn(
+        &mut self,
+        store: &Store,
+        look_back: Span,
+        now: Timestamp,
+        ticket: u64,
+        situation: Situation,
+    ) -> Turn {
         self.look_up_targets(store);
+        self.count_buckets(store, now);
+        let figures = self.figures(store, look_back, now);
+        let with = situation.with;
+        (self.may, self.held) = (situation.may, situation.held);
+        // What stands from before a restart may rest on what is still being read.
+        let stands = || self.asks.waits_for_past() || self.alerts.values().any(|alert| !alert.is_confirmed());
+        if self.gathering.holds_up(&self.asks, now) && stands() && matches!(self.may, May::Judged | May::Warming) {
+            (self.may, self.held) = (May::Waiting, Some("its past is being read".into()));
+        }
         let Value::Remote { remote, query, timeout, .. } = &self.rule.value else {
             let readings = self.read(store, look_back, now);
-            let changes = self.judge(readings, now);
+            let changes = self.judge(readings, &figures, with, now);
             // A little later than the data are due, so that they are judged when they come, once.
             self.plan(now + self.every + Span((self.every.0 / 10).min(500)), now + Span::millis(1));
             return Turn::Judged(changes);
@@ -148,7 +192,7 @@ impl Judge {
             }
             Due::Judge(reading, asked) => {
                 let readings = self.readings(reading);
-                let changes = self.judge(readings, now);
+                let changes = self.judge(readings, &figures, with, now);
                 let soonest = (asked + ASK_LEAST).max(now + Span::millis(1));
                 self.plan((asked + self.every).max(soonest), soonest);
                 Turn::Judged(changes)
@@ -157,7 +201,13 @@ impl Judge {
     }
 
     /// Judges each label set by what was read.
-    fn judge(&mut self, (points, no_data, failed): Readings, now: Timestamp) -> Vec<Change> {
+    fn judge(
+        &mut self,
+        (points, no_data, failed): Readings,
+        figures: &Figures,
+        with: bool,
+        now: Timestamp,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
         let saw = !points.is_empty() || (no_data.is_none() && failed.is_none());
         self.count_observed(saw, now);
@@ -165,11 +215,24 @@ impl Judge {
         self.no_data = no_data.map(|why| (self.no_data.as_ref().map_or(now, |(since, _)| *since), why));
         self.note(&points, now);
 
-        let seen: BTreeSet<u64> = points.iter().map(|(labels, _)| labels.fingerprint()).collect();
+        let has_data = self.no_data.is_none() && self.failed.is_none();
+        let since = self.started;
+        let mut setting = Setting { turn: self.may, with, has_data, since, ..Setting::new(now, self.interval) };
+        let seen_any = !points.is_empty();
+        let mut seen: Vec<u64> = Vec::with_capacity(points.len());
         for (labels, judged) in points {
-            let alert = self.alerts.entry(labels.fingerprint()).or_insert_with(|| Alert::new(labels, now));
-            changes.extend(alert.judge(&self.rule, judged, self.interval, now));
+            let key = labels.fingerprint();
+            setting.figure = figures.of(key);
+            let (gathering, asks) = (&self.gathering, &self.asks);
+            let alert = self.alerts.entry(key).or_insert_with(|| {
+                let mut alert = Alert::new(labels, now);
+                alert.set_evidence(gathering.begin(asks, key, now));
+                alert
+            });
+            changes.extend(alert.judge(&self.rule, &self.asks, judged, setting));
+            seen.push(key);
         }
+        seen.sort_unstable();
         // A policy that turns missing data into trouble holds also before anything was ever seen.
         if self.no_data.is_some() && self.alerts.is_empty() && matches!(self.rule.no_data, NoData::As(_)) {
             let labels = self.labels.clone();
@@ -179,25 +242,151 @@ impl Judge {
             true => Judged::Absent { newest: now },
             false => Judged::Missing,
         };
-        // What stood for everything before anything was seen has nothing to stand for any more.
-        let stand_in = self.labels.fingerprint();
-        for (key, alert) in self.alerts.iter_mut().filter(|(key, _)| !seen.contains(key)) {
-            let is_over = *key == stand_in && !seen.is_empty();
-            let judged = if is_over { Judged::Absent { newest: now } } else { absent };
-            changes.extend(alert.judge(&self.rule, judged, self.interval, now));
+        if self.alerts.len() > seen.len() {
+            setting.figure = None;
+            // What stood for everything before anything was seen has nothing to stand for any more.
+            let stand_in = self.labels.fingerprint();
+            for (key, alert) in self.alerts.iter_mut().filter(|(key, _)| seen.binary_search(key).is_err()) {
+                let is_over = *key == stand_in && seen_any;
+                let judged = if is_over { Judged::Absent { newest: now } } else { absent };
+                changes.extend(alert.judge(&self.rule, &self.asks, judged, setting));
+            }
+            self.alerts.retain(|_, a| !(a.is_idle() && a.missing_since().is_some_and(|s| now - s >= GONE_AFTER)));
         }
-        self.alerts.retain(|_, a| !(a.is_idle() && a.missing_since().is_some_and(|s| now - s >= GONE_AFTER)));
-
         self.evaluated = Some(now);
         self.delivered.clear();
         changes
+    }
+
+    /// Sees again, after a restart, what the samples said `at` a moment, so that what was pending is pending. Gives what should
+    /// have been said then and was not.
+    pub(super) fn replay(
+        &mut self,
+        store: &Store,
+        look_back: Span,
+        at: Timestamp,
+        situation: &Situation,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if matches!(self.rule.value, Value::Remote { .. }) || self.asks.is_any() {
+            return changes;
+        }
+        let (points, _, _) = self.read(store, look_back, at);
+        let figures = self.figures(store, look_back, at);
+        for (labels, judged) in points {
+            let key = labels.fingerprint();
+            let alert = self.alerts.entry(key).or_insert_with(|| Alert::new(labels, at).unconfirmed());
+            let (turn, with) = (situation.may, situation.with);
+            let setting = Setting { turn, with, figure: figures.of(key), ..Setting::new(at, self.interval) };
+            changes.extend(alert.replay(&self.rule, &self.asks, judged, setting));
+        }
+        changes
+    }
+
+    /// How far replayed moments are apart: twice an interval, so that each sample is seen.
+    pub(super) fn replay_step(&self) -> Span {
+        Span((self.every.0 / 2).max(500))
+    }
+
+    /// What `baseline` is now, where an expression gives it.
+    fn figures(&self, store: &Store, look_back: Span, now: Timestamp) -> Figures {
+        let Baseline::Expression { plan, .. } = &self.rule.baseline else { return Figures::default() };
+        let Reading::Points(points) = promql::evaluate_value(plan, store, now, look_back) else {
+            return Figures::default();
+        };
+        match points.as_slice() {
+            [point] if point.labels.without_name().is_empty() => Figures { all: Some(point.value), of: Vec::new() },
+            points => {
+                let figure = |p: &promql::Point| (self.alert_labels(&p.labels).fingerprint(), p.value);
+                let mut of: Vec<(u64, f64)> = points.iter().map(figure).collect();
+                of.sort_by_key(|(key, _)| *key);
+                Figures { all: None, of }
+            }
+        }
+    }
+
+    /// The events of each bucket that is over, for those alerts whose limit is a share.
+    fn count_buckets(&mut self, store: &Store, now: Timestamp) {
+        let Value::Share { errors, total, window, by, .. } = &self.rule.value else { return };
+        // Those that are over meanwhile are counted when the answer is there.
+        if !self.asks.counts_events() || self.gathering.is_replaying() {
+            return;
+        }
+        let step = self.gathering.bucket(*window, self.interval);
+        for end in self.gathering.buckets_over(step, now) {
+            let counts = match promql::count_events(errors, total, step, by, store, end) {
+                CountReading::Counts(points) => points,
+                CountReading::NoData(_) | CountReading::Failed(_) => Vec::new(),
+            };
+            let key = |p: &promql::CountPoint| p.labels.without_name().merged(&self.labels).fingerprint();
+            let counts: BTreeMap<u64, (f64, f64)> = counts.iter().map(|p| (key(p), (p.errors, p.total))).collect();
+            for (key, alert) in &mut self.alerts {
+                let Some(evidence) = alert.evidence_mut() else { continue };
+                let (errors, total) = counts.get(key).copied().unwrap_or((f64::NAN, f64::NAN));
+                let dispersion = evidence.dispersion();
+                evidence.bucket(errors, total, &dispersion);
+            }
+        }
+    }
+
+    /// Adds what is known now to what has gathered.
+    pub(super) fn learn(&mut self) {
+        for (key, alert) in &mut self.alerts {
+            if let (Some(evidence), Some(known)) = (alert.evidence_mut(), self.gathering.known(*key)) {
+                evidence.learn(known.clone());
+            }
+        }
+    }
+
+    /// Gathers again what was gathered before a restart, also of label sets that were not seen yet since.
+    pub(super) fn gather_again(
+        &mut self,
+        past: Vec<(Labels, crate::rule::evidence::Past)>,
+        rebased: Option<usize>,
+        now: Timestamp,
+    ) {
+        for (labels, past) in past {
+            let key = labels.fingerprint();
+            let (gathering, asks) = (&self.gathering, &self.asks);
+            let alert = self.alerts.entry(key).or_insert_with(|| {
+                let mut alert = Alert::new(labels, now).unconfirmed();
+                alert.set_evidence(gathering.begin(asks, key, now));
+                alert
+            });
+            if let Some(evidence) = alert.evidence_mut() {
+                evidence.replay(&self.asks, &past, rebased);
+            }
+        }
+    }
+
+    /// How long a bucket of its share is.
+    pub(super) fn bucket_in(&mut self, store: &Store) -> Span {
+        self.look_up_targets(store);
+        match &self.rule.value {
+            Value::Share { window, .. } => self.gathering.bucket(*window, self.interval),
+            Value::Expression { .. } | Value::Remote { .. } => Span::mins(1),
+        }
+    }
+
+    /// The steps of a rollback are done: what gathered under the version that was taken back is no measure of the one before.
+    pub(super) fn rebase(&mut self) {
+        for evidence in self.alerts.values_mut().filter_map(Alert::evidence_mut) {
+            evidence.rebase(&self.asks);
+        }
+    }
+
+    /// Begins to gather anew, with what is known of the time before.
+    pub(super) fn gather_anew(&mut self) {
+        for (key, alert) in &mut self.alerts {
+            alert.set_evidence(self.gathering.begin(&self.asks, *key, self.gathering.origin()));
+        }
     }
 
     /// The next evaluation: `next`, or when a timer of an alert runs out, but not before `soonest`: a deadline that has
     /// come without effect waits for a sample.
     fn plan(&mut self, next: Timestamp, soonest: Timestamp) {
         let deadlines = self.alerts.values().filter_map(|alert| alert.deadline(&self.rule, self.interval));
-        self.due_at = deadlines.map(|at| at.max(soonest)).fold(next, Timestamp::min);
+        self.due_at = deadlines.filter(|at| *at >= soonest).fold(next, Timestamp::min);
     }
 
     /// An answer of a remote server came; false where this rule does not wait for it.
@@ -212,7 +401,9 @@ impl Judge {
     /// Moves all remembered times by `by`, because the wall clock was set.
     pub(super) fn shift(&mut self, by: Span) {
         self.due_at += by;
+        self.started += by;
         self.asking.shift(by);
+        self.gathering.shift(by);
         self.alerts.values_mut().for_each(|a| a.shift(by));
         for at in [&mut self.evaluated, &mut self.observed_until].into_iter().flatten() {
             *at += by;
@@ -229,6 +420,12 @@ impl Judge {
         self.recent = old.recent;
         self.observed = old.observed;
         self.observed_until = old.observed_until;
+        self.started = old.started;
+        if self.asks == old.asks && judges_alike(&self.rule, &old.rule) {
+            self.gathering = old.gathering;
+        } else {
+            self.alerts.values_mut().for_each(|alert| alert.set_evidence(None));
+        }
     }
 
     /// Begins to count anew for how long the rule is observed.
@@ -287,8 +484,14 @@ impl Judge {
         }
     }
 
-    fn alert_labels(&self, labels: &Labels) -> Labels {
+    pub(super) fn alert_labels(&self, labels: &Labels) -> Labels {
         labels.without_name().merged(&self.labels)
+    }
+
+    /// How far its looks are apart.
+    pub(super) fn interval_in(&mut self, store: &Store) -> Span {
+        self.look_up_targets(store);
+        self.interval
     }
 
     fn look_up_targets(&mut self, store: &Store) {
@@ -359,16 +562,32 @@ fn figure(judged: &Judged) -> f64 {
 }
 
 fn asks_for_presence(rule: &Rule) -> bool {
-    let conditions = [rule.warning.as_ref(), rule.critical.as_ref(), rule.rollback.as_ref().map(|c| &c.condition)];
-    conditions.into_iter().flatten().any(|c: &Condition| c.when == When::Present)
+    rule.conditions().any(|(_, condition)| condition.when == When::Present)
 }
 
-fn reads_rules(rule: &Rule) -> bool {
-    match &rule.value {
-        Value::Expression { plan, .. } => {
-            plan.selectors().iter().any(|s| s.selector.name.as_deref().is_some_and(promql::is_of_the_engine))
-        }
-        // What a remote server says of `ALERTS` is not about the rules here.
-        Value::Share { .. } | Value::Remote { .. } => false,
+/// Whether both look at the same value, so that what one gathered holds for the other.
+fn judges_alike(a: &Rule, b: &Rule) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Expression { text: a, .. }, Value::Expression { text: b, .. }) => a == b,
+        (
+            Value::Share { texts: a, window, by, .. },
+            Value::Share { texts: b, window: other_window, by: other_by, .. },
+        ) => a == b && window == other_window && by == other_by,
+        _ => false,
+    }
+}
+
+/// What `baseline` is for each alert.
+#[derive(Debug, Default)]
+struct Figures {
+    /// For all alike.
+    all: Option<f64>,
+    /// By the alert's fingerprint, sorted.
+    of: Vec<(u64, f64)>,
+}
+
+impl Figures {
+    fn of(&self, key: u64) -> Option<f64> {
+        self.all.or_else(|| self.of.binary_search_by_key(&key, |(k, _)| *k).ok().map(|i| self.of[i].1))
     }
 }

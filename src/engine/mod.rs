@@ -9,12 +9,20 @@ mod asking;
 pub mod command;
 mod exhibits;
 pub mod facts;
+mod gathering;
+pub mod groups;
 pub mod held;
+pub mod history;
 mod judge;
+mod past;
+mod scope;
+mod sight;
 pub mod signals;
 pub mod snapshot;
 pub mod state;
 mod stories;
+pub mod strata;
+mod verdicts;
 mod view;
 
 use std::collections::BTreeMap;
@@ -27,7 +35,7 @@ use crate::notify::outbox::{Receipt, Sending};
 use crate::notify::story::{EventKind, Notice};
 use crate::notify::subscription::Subscription;
 use crate::promql::{self, CountReading};
-use crate::rollback::guard::Guard;
+use crate::rollback::guard::{Guard, OLDER_BY};
 use crate::rollback::machine::{
     self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
 };
@@ -39,6 +47,7 @@ use crate::watch;
 pub use asking::{Answer, Query};
 use command::{Command, Reply};
 use judge::{Judge, Turn};
+pub use sight::Sight;
 use signals::{Said, Say, Word};
 pub use state::{Event, State};
 
@@ -51,6 +60,8 @@ pub struct Config {
     pub host: String,
     /// How it is judged.
     pub rules: Vec<Rule>,
+    /// Rule groups of Prometheus.
+    pub groups: groups::Settings,
     /// What is looked at, and told.
     pub sources: Vec<SourceInfo>,
     /// What people and programs may state.
@@ -73,6 +84,8 @@ pub struct Config {
     pub watch: watch::Settings,
     /// How the running version is known, beside what is read: [`Input::Version`].
     pub running: facts::Running,
+    /// The zone of days of the week.
+    pub zone: jiff::tz::TimeZone,
     /// How far back an instant selector looks.
     pub look_back: Span,
     /// Limits of the store.
@@ -90,6 +103,7 @@ impl Config {
             app: app.into(),
             host: host.into(),
             rules: Vec::new(),
+            groups: groups::Settings::default(),
             sources: Vec::new(),
             signals: Vec::new(),
             channels: Vec::new(),
@@ -100,7 +114,8 @@ impl Config {
             running: facts::Running::default(),
             probes: Vec::new(),
             budgets: (Span::mins(5), Span::mins(10), Span::mins(5)),
-            watch: watch::Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) },
+            watch: watch::config::default(),
+            zone: jiff::tz::TimeZone::UTC,
             look_back: Span::mins(5),
             limits: Limits::default(),
             on_disk: false,
@@ -160,6 +175,8 @@ pub enum Input {
         /// How it ended, once it has.
         end: Option<ExecutionEnd>,
     },
+    /// What a rule's value was.
+    History(history::Told),
     /// A remote server answered, or did not.
     Answer(Answer),
     /// The running version was read.
@@ -205,6 +222,8 @@ pub enum Effect {
         /// How many samples there may be: more do not fit into memory.
         most: u64,
     },
+    /// Read what a rule's value was; the answer comes back as [`Input::History`].
+    History(Box<history::Question>),
     /// Ask a remote server; the answer comes back as [`Input::Answer`].
     Query(Query),
     /// Try a delivery.
@@ -306,6 +325,8 @@ pub struct Engine {
     config: Config,
     store: Store,
     judges: Vec<Judge>,
+    groups: groups::Groups,
+    verdicts: verdicts::Verdicts,
     state: State,
     targets: BTreeMap<(SourceRef, String), Target>,
     exhibits: exhibits::Exhibits,
@@ -325,6 +346,8 @@ pub struct Engine {
     load: u64,
     board: signals::Board,
     held: held::Held,
+    /// Rules whose dependants were journaled in this step.
+    stood_noted: std::collections::BTreeSet<String>,
     /// When probes of a verification were asked last.
     asked_for: BTreeMap<SourceRef, Timestamp>,
 }
@@ -353,6 +376,12 @@ struct Counts {
     steps: u64,
 }
 
+/// When a deadline that has passed without effect is looked at again.
+const RETRY: Span = Span::millis(100);
+
+/// How long trouble that stood at T0 must outlast it to speak against the new version at all: its data need time to show.
+const OUTLASTS: Span = Span::mins(10);
+
 /// How often the engine writes its own series, at least.
 const OWN_EVERY: Span = Span::secs(15);
 
@@ -361,6 +390,9 @@ const LONGEST_REACH: Span = Span::hours(24 * 30);
 
 /// Bytes of memory for each sample of a past that is read: twice what it takes while it is handed over.
 const BYTES_WHILE_LOADED: usize = 32;
+
+/// How often the rules of a stratum are gone through in one step, where one waits for another.
+const MOST_PASSES: usize = 4;
 
 /// How often the coverage of a watch is journaled.
 const OBSERVED_EVERY: Span = Span::mins(5);
@@ -375,8 +407,13 @@ impl Engine {
         let mut judges: Vec<Judge> = config.rules.iter().map(|r| Judge::new(r.clone(), now)).collect();
         for judge in &mut judges {
             for (key, s) in state.alerts.get(&judge.rule.name).into_iter().flatten() {
-                let alert = crate::rule::Alert::restored(s.labels.clone(), s.level, s.since, s.due, s.because.clone());
+                let (labels, because) = (s.labels.clone(), s.because.clone());
+                let alert = crate::rule::Alert::restored(labels, s.level, s.since, s.due, s.missed, because);
                 judge.alerts.insert(*key, alert);
+            }
+            for (key, stood) in state.stood.get(&judge.rule.name).into_iter().flatten() {
+                let new = || crate::rule::Alert::new(stood.labels.clone(), stood.at);
+                judge.alerts.entry(*key).or_insert_with(new).stood(stood);
             }
             if let Some(live) = state.watches.live() {
                 let observed = live.observed.get(&judge.rule.name).copied().unwrap_or(Span::ZERO);
@@ -384,10 +421,14 @@ impl Engine {
             }
         }
         let board = signals::Board::new(&config.signals);
+        let groups = groups::Groups::new(&config.groups, &state.alerts, now);
+        let verdicts = verdicts::Verdicts::new(&config, &mut judges);
         Engine {
             config,
             store,
             judges,
+            groups,
+            verdicts,
             state,
             targets: BTreeMap::new(),
             exhibits: exhibits::Exhibits::default(),
@@ -404,6 +445,7 @@ impl Engine {
             load: 0,
             board,
             held: held::Held::default(),
+            stood_noted: std::collections::BTreeSet::new(),
             asked_for: BTreeMap::new(),
         }
     }
@@ -411,14 +453,17 @@ impl Engine {
     /// One step: what follows from `input` at `now`. Effects are in the order they are to be done.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         self.counts.steps += 1;
+        self.stood_noted.clear();
         let mut out = Out::default();
         self.take_in(now, input, &mut out);
         self.store.retain(now);
         self.write_signals(now, &mut out);
         self.repeat_held(now, &mut out);
+        self.run_groups(now, &mut out);
         self.evaluate_due(now, &mut out);
         self.run_machines(now, &mut out);
         self.write_own(now, &mut out);
+        self.renew_verdicts(now, &mut out);
         out.effects.extend(self.state.outbox.take_due(now).into_iter().map(|s| Effect::Deliver(Box::new(s))));
         self.counts.events += out.events.len() as u64;
         if !out.events.is_empty() {
@@ -432,6 +477,7 @@ impl Engine {
         let own = self.own_written + OWN_EVERY;
         let judges = self.judges.iter().map(Judge::due_at);
         let machines = [
+            self.groups.deadline(),
             self.state.outbox.next_deadline(now),
             self.state.watches.deadline(&self.config.watch),
             self.state.rollbacks.deadline(&self.settings()),
@@ -440,7 +486,9 @@ impl Engine {
             self.held.deadline(),
             self.state.facts.deadline(),
         ];
-        judges.chain(machines.into_iter().flatten()).chain([own]).min().unwrap_or(own)
+        // What has passed was tried in the step before, and waits for something else.
+        let machines = machines.into_iter().flatten().map(|at| if at <= now { now + RETRY } else { at });
+        judges.chain(machines).chain([own]).min().unwrap_or(own)
     }
 
     /// What is journaled, for a snapshot of the journal.
@@ -492,6 +540,7 @@ impl Engine {
             Input::Execution { execution, pid, steps, end } => {
                 self.take_execution(now, &execution, pid, steps, end, out);
             }
+            Input::History(told) => self.take_history(now, told, out),
             Input::Answer(answer) => {
                 // One that nobody waits for any more changes nothing.
                 self.judges.iter_mut().any(|judge| judge.take_answer(&answer, now));
@@ -509,6 +558,8 @@ impl Engine {
                 self.begin_signals(now, out);
                 self.end_removed_targets(now, out);
                 self.reach_back(now, out);
+                self.gather_all(now, out);
+                self.replay_conditions(now, out);
                 for event in self.state.outbox.retire(&self.config.channels, now) {
                     self.record(Event::Delivery(event), out);
                 }
@@ -581,8 +632,9 @@ impl Engine {
     /// Series of sources that the configuration no longer has end: nobody looks whether they are still there.
     fn end_removed_targets(&mut self, now: Timestamp, out: &mut Out) {
         let known = |source: &SourceRef| self.config.sources.iter().any(|info| info.source == *source);
-        let gone: Vec<_> =
-            self.store.targets().filter(|(_, t)| t.gives() && !known(&t.source)).map(|(id, _)| id).collect();
+        let of_group = |t: &crate::store::Target| self.groups.has_target(&t.source, &t.instance);
+        let targets = self.store.targets().filter(|(_, t)| t.gives() && !known(&t.source) && !of_group(t));
+        let gone: Vec<_> = targets.map(|(id, _)| id).collect();
         for id in gone {
             let mut samples = Vec::new();
             self.store.end_target(id, now, &mut |labels, at, value| {
@@ -607,7 +659,8 @@ impl Engine {
         let hot = self.config.limits.hot.min(Span(now.0.saturating_sub(self.store.held_since().0)));
         self.load += 1;
         let rules = self.config.rules.iter();
-        let reach = rules.flat_map(|rule| rule.reach(self.config.look_back)).filter(|(_, reach)| *reach > hot);
+        let reach = rules.flat_map(|rule| rule.reach(self.config.look_back));
+        let reach = reach.chain(self.groups.reach(self.config.look_back)).filter(|(_, reach)| *reach > hot);
         let reach: Vec<(Selector, Span)> =
             reach.map(|(selector, reach)| (selector, reach.min(LONGEST_REACH))).collect();
         self.store.set_reach(reach.clone());
@@ -640,6 +693,7 @@ impl Engine {
     fn take_clock_step(&mut self, now: Timestamp, by: Span, out: &mut Out) {
         self.store.shift(by);
         self.judges.iter_mut().for_each(|j| j.shift(by));
+        self.groups.shift(by, now);
         self.targets.values_mut().for_each(|t| t.last += by);
         self.exhibits.shift(by);
         self.started += by;
@@ -684,6 +738,8 @@ impl Engine {
                 judge
             })
             .collect();
+        self.groups.reload(&config.groups, &self.state.alerts, now);
+        self.verdicts = verdicts::Verdicts::new(&config, &mut self.judges);
         for source in &config.sources {
             self.store.declare(&source.source, source.names.iter().copied());
         }
@@ -699,6 +755,7 @@ impl Engine {
         self.settle_signals(now, out);
         self.end_removed_targets(now, out);
         self.reach_back(now, out);
+        self.gather_all(now, out);
         for event in self.state.outbox.retire(&self.config.channels, now) {
             self.record(Event::Delivery(event), out);
         }
@@ -711,7 +768,7 @@ impl Engine {
             .state
             .alerts
             .iter()
-            .filter(|(rule, _)| !self.judges.iter().any(|j| j.rule.name == **rule))
+            .filter(|(rule, _)| !self.judges.iter().any(|j| j.rule.name == **rule) && !self.groups.has_alert(rule))
             .flat_map(|(rule, of)| {
                 of.values().map(|s| (rule.clone(), s.labels.clone(), s.level, s.due, s.because.clone()))
             })
@@ -732,43 +789,62 @@ impl Engine {
                 self.take_change(now, Change::Level(t), out);
             }
         }
+        self.settle_groups(now, out);
     }
 
-    /// Rules that judge others come last, so that they see what those said in the same step.
+    /// Rules that judge others come after those, so that they see what those said in the same step.
     fn evaluate_due(&mut self, now: Timestamp, out: &mut Out) {
         // While a deployment settles its downtime is planned, and nothing is judged but the agent itself.
         let settling = self.state.watches.settling().is_some();
-        for last in [false, true] {
+        for stratum in 0..=self.verdicts.highest() {
             let mut changed = false;
-            for i in 0..self.judges.len() {
-                let judge = &mut self.judges[i];
-                if judge.reads_rules != last || judge.due_at() > now || (settling && !last) {
-                    continue;
+            // A change wakes the rules that wait for it; they may stand before it.
+            for _ in 0..MOST_PASSES {
+                let rests = |j: &Judge| settling && j.rests_while_settling;
+                let is_due = |j: &Judge| j.stratum == stratum && j.due_at() <= now && !rests(j);
+                let due: Vec<usize> = (0..self.judges.len()).filter(|i| is_due(&self.judges[*i])).collect();
+                if due.is_empty() {
+                    break;
                 }
-                let had_data = judge.no_data.is_none();
-                let changes = match judge.turn(&self.store, self.config.look_back, now, self.asked) {
-                    Turn::Judged(changes) => changes,
-                    Turn::Asks(query) => {
-                        self.asked += 1;
-                        out.effects.push(Effect::Query(query));
-                        continue;
-                    }
-                    Turn::Waits => continue,
-                };
-                self.counts.evaluations += 1;
-                changed |= !changes.is_empty() || had_data != self.judges[i].no_data.is_none();
-                for change in changes {
-                    self.take_change(now, change, out);
+                for i in due {
+                    changed |= self.evaluate(i, now, out);
                 }
             }
-            if changed && !last {
+            if changed && stratum == 0 {
                 self.own_written = now - OWN_EVERY;
                 self.write_own(now, out);
+            } else if changed {
+                self.write_verdicts(now, stratum, out);
             }
         }
         if settling {
-            self.judges.iter_mut().filter(|j| !j.reads_rules && j.due_at() <= now).for_each(|j| j.postpone(now));
+            self.judges
+                .iter_mut()
+                .filter(|j| j.rests_while_settling && j.due_at() <= now)
+                .for_each(|j| j.postpone(now));
         }
+    }
+
+    /// One rule's turn; whether something changed that others may read.
+    fn evaluate(&mut self, i: usize, now: Timestamp, out: &mut Out) -> bool {
+        let situation = self.situation_of(i, now);
+        let judge = &mut self.judges[i];
+        let had_data = judge.no_data.is_none();
+        let changes = match judge.turn(&self.store, self.config.look_back, now, self.asked, situation) {
+            Turn::Judged(changes) => changes,
+            Turn::Asks(query) => {
+                self.asked += 1;
+                out.effects.push(Effect::Query(query));
+                return false;
+            }
+            Turn::Waits => return false,
+        };
+        self.counts.evaluations += 1;
+        let changed = !changes.is_empty() || had_data != self.judges[i].no_data.is_none();
+        for change in changes {
+            self.take_change(now, change, out);
+        }
+        changed
     }
 
     fn take_change(&mut self, now: Timestamp, mut change: Change, out: &mut Out) {
@@ -777,11 +853,14 @@ impl Engine {
             Change::Level(t) if t.to > Level::Ok => t.because.lines = self.lines(now, &t.rule, &t.labels),
             Change::Level(t) => t.because.lines.clear(),
             Change::Criterion { rule, labels, due: true, because, .. } => because.lines = self.lines(now, rule, labels),
-            Change::Criterion { rule, labels, due: false, because, .. } => {
+            Change::Criterion { rule, labels, due: false, because, .. }
+            | Change::Target { rule, labels, because, .. } => {
                 because.lines = self.state.lines_of(rule, labels).to_vec();
             }
         }
         let live = self.state.watches.live().map(|d| d.id.clone());
+        self.wake_dependants(now, &change);
+        self.note_stood(now, &change, out);
         match &change {
             Change::Level(t) => {
                 let before = self.state.incidents.of_rule(&t.rule).cloned();
@@ -806,16 +885,25 @@ impl Engine {
                 }
                 self.record(Event::Rule(change.clone()), out);
             }
+            Change::Target { rule, missed, .. } => {
+                if let (Some(id), true) = (live, *missed) {
+                    self.record(Event::Watch(watch::Event::Missed { id, rule: rule.clone() }), out);
+                }
+                self.record(Event::Rule(change.clone()), out);
+            }
         }
     }
 
     /// The lines that an alert is about.
     fn lines(&self, now: Timestamp, rule: &str, labels: &Labels) -> Vec<Line> {
-        let Some(rule) = self.judges.iter().map(|judge| &judge.rule).find(|known| known.name == rule) else {
-            return Vec::new();
+        let judged = self.judges.iter().map(|judge| &judge.rule).find(|known| known.name == rule);
+        let evidence = match judged {
+            Some(rule) => rule.evidence(self.config.look_back),
+            None => self.groups.evidence(rule, self.config.look_back),
         };
         // What the rule itself adds to an alert says nothing of where its lines are.
-        let labels = labels.filtered(|name| name != "alertname" && rule.labels.get(name).is_empty());
+        let adds = |name: &str| judged.map_or_else(|| self.groups.adds(rule, name), |r| !r.labels.get(name).is_empty());
+        let labels = labels.filtered(|name| name != "alertname" && !adds(name));
         let count = |counter: &Selector, window: Span| match promql::count_events(
             counter,
             counter,
@@ -827,7 +915,7 @@ impl Engine {
             CountReading::Counts(points) => points.iter().map(|point| point.total).sum::<f64>().round() as u64,
             CountReading::NoData(_) | CountReading::Failed(_) => 0,
         };
-        self.exhibits.of_alert(&rule.evidence(self.config.look_back), &labels, now, count)
+        self.exhibits.of_alert(&evidence, &labels, now, count)
     }
 
     fn run_machines(&mut self, now: Timestamp, out: &mut Out) {
@@ -872,6 +960,7 @@ impl Engine {
             let at = *at;
             self.judges.iter_mut().for_each(|j| j.begin_watch(at, Span::ZERO));
             self.observed_saved = at;
+            self.gather_all(now, out);
         }
         if let Some(notice) = stories::deployment(self, &event) {
             self.tell(now, notice, out);
@@ -883,6 +972,7 @@ impl Engine {
             self.record(Event::Rollback(event.clone()), out);
             match &event {
                 rollback::Event::Executing { run, .. } => self.begin_execution(run, out),
+                rollback::Event::Executed { .. } => self.judges.iter_mut().for_each(Judge::rebase),
                 rollback::Event::Stopping { run, .. } => {
                     let execution = self.state.rollbacks.get(run).and_then(|r| r.execution().map(String::from));
                     out.effects.extend(execution.map(Effect::StopExecution));
@@ -1195,25 +1285,36 @@ impl Engine {
             now,
             degraded: self.degraded.clone(),
             deployed,
-            due: self.due(),
+            due: self.due(now),
             unconfirmed: self.unconfirmed(),
             outside: (outside.len(), outside.iter().filter(|good| !**good).count()),
             health: self.health(),
         }
     }
 
-    fn due(&self) -> Vec<Due> {
+    fn due(&self, now: Timestamp) -> Vec<Due> {
         let mut due = Vec::new();
         for judge in &self.judges {
             let Some(criterion) = &judge.rule.rollback else { continue };
-            for alert in judge.alerts.values().filter(|a| a.is_due() && a.is_confirmed()) {
-                let Some(mut because) = alert.last().cloned() else { continue };
+            let live = self.state.watches.live().and_then(|d| Some((d.t0?, d.announced)));
+            let speaks = |a: &&crate::rule::Alert| {
+                let (newest, since) = (a.newest(), self.bad_since(judge, a));
+                // What is clearly older is held by its guard, and said.
+                let of_this = live.is_none_or(|(t0, announced)| {
+                    let is_judged = since >= t0 || announced - since >= OLDER_BY || now - t0 >= OUTLASTS;
+                    newest.is_some_and(|at| at > t0) && is_judged
+                });
+                a.is_due() && a.is_confirmed() && of_this
+            };
+            for alert in judge.alerts.values().filter(speaks) {
+                let Some(mut because) = alert.because(&judge.rule, &judge.asks) else { continue };
                 because.lines = self.state.lines_of(&judge.rule.name, alert.labels()).to_vec();
                 due.push(Due {
                     rule: judge.rule.name.clone(),
                     labels: alert.labels().clone(),
                     because,
-                    bad_since: alert.bad_since().unwrap_or(alert.level().1),
+                    bad_since: self.bad_since(judge, alert),
+                    dependency: self.dependency_in_trouble(&judge.rule, now),
                     mode: criterion.mode.as_deref().and_then(Mode::named),
                     rung: criterion.rung.clone(),
                 });
@@ -1232,15 +1333,20 @@ impl Engine {
         let mut health = Health::default();
         for judge in self.judges.iter().filter(|j| j.rule.rollback.is_some()) {
             let name = &judge.rule.name;
-            let fresh = |a: &crate::rule::Alert| a.last().and_then(|b| b.evidence).is_some_and(|e| e > since);
+            let fresh = |a: &crate::rule::Alert| a.newest().is_some_and(|e| e > since);
+            let because = |a: &crate::rule::Alert| a.because(&judge.rule, &judge.asks);
             let worst = judge.alerts.values().max_by_key(|a| a.level().0);
             match worst {
+                // Not judged now: that is no sign of health.
+                _ if matches!(judge.may, crate::rule::Turn::Out | crate::rule::Turn::Held) => {
+                    health.unseen.push(name.clone())
+                }
                 Some(alert) if alert.level().0 > Level::Ok || alert.is_due() => {
-                    let why = alert.last().map_or_else(String::new, |b| format!(": {b}"));
+                    let why = because(alert).map_or_else(String::new, |b| format!(": {b}"));
                     health.bad.push(format!("{name}{why}"));
                 }
                 Some(alert) if judge.no_data.is_none() && judge.alerts.values().any(fresh) => {
-                    let value = alert.last().and_then(|b| b.value).map_or_else(String::new, |v| format!(" {v}"));
+                    let value = because(alert).and_then(|b| b.value).map_or_else(String::new, |v| format!(" {v}"));
                     health.good.push(format!("{name}{value}"));
                 }
                 _ => health.unseen.push(name.clone()),
@@ -1271,10 +1377,11 @@ impl Engine {
 
     fn standing(&self) -> watch::Standing {
         let of = |level: Level| {
-            let judges = self.judges.iter().filter(|j| j.level() == level && !j.reads_rules);
-            judges.map(|j| j.rule.name.clone()).collect::<Vec<_>>()
+            let judges = self.judges.iter().filter(|j| j.level() == level && j.stratum == 0);
+            let groups = self.groups.alert_names().into_iter().filter(|name| self.state.level_of(name) == level);
+            judges.map(|j| j.rule.name.clone()).chain(groups.map(String::from)).collect::<Vec<_>>()
         };
-        let seen = |j: &&Judge| !j.reads_rules && (j.evaluated.is_some() || j.no_data.is_some());
+        let seen = |j: &&Judge| j.stratum == 0 && (j.evaluated.is_some() || j.no_data.is_some());
         watch::Standing {
             critical: of(Level::Critical),
             warning: of(Level::Warning),
@@ -1289,24 +1396,8 @@ impl Engine {
             return;
         }
         self.own_written = now;
+        self.write_verdicts(now, 0, out);
         let sample = |labels: Labels, value: f64| Sample { labels, value, at: None };
-        let (mut alerts, mut levels, mut no_data) = (Vec::new(), Vec::new(), Vec::new());
-        for judge in self.judges.iter().filter(|j| !j.reads_rules) {
-            let rule = [("rule", judge.rule.name.as_str())];
-            let of_rule = |name: &str| Labels::new(rule.into_iter().chain([("__name__", name)]));
-            levels.push(sample(of_rule("backstop_rule_level"), f64::from(judge.level().number())));
-            let blind = judge.no_data.is_some();
-            no_data.push(sample(of_rule("backstop_rule_no_data"), f64::from(u8::from(blind))));
-            for alert in judge.alerts.values() {
-                let (state, level) = match (alert.level().0, alert.is_pending()) {
-                    (Level::Ok, false) => continue,
-                    (Level::Ok, true) => ("pending", ""),
-                    (level, _) => ("firing", level.as_str()),
-                };
-                let own = [("__name__", "ALERTS"), ("alertstate", state), ("level", level)];
-                alerts.push(sample(alert.labels().merged(&Labels::new(own)), 1.0));
-            }
-        }
         let ages = self.state.outbox.oldest(now);
         let oldest = ages.into_iter().map(|(channel, age)| {
             let labels = Labels::new([("__name__", "backstop_delivery_oldest_seconds"), ("channel", &channel)]);
@@ -1331,16 +1422,10 @@ impl Engine {
                 deployment.extend(at.map(|at| sample(labels, at.0 as f64 / 1000.0)));
             }
         }
-        for (family, samples) in [
-            ("ALERTS", alerts),
-            ("backstop_rule_level", levels),
-            ("backstop_rule_no_data", no_data),
-            ("backstop_delivery_oldest_seconds", oldest),
-            ("backstop_deployment", deployment),
-        ] {
+        for (family, samples) in [("backstop_delivery_oldest_seconds", oldest), ("backstop_deployment", deployment)] {
             self.append_own(now, family, &samples, out);
         }
-        self.judges.iter_mut().filter(|j| j.reads_rules).for_each(|j| j.wake(now));
+        self.judges.iter_mut().filter(|j| j.stratum > 0).for_each(|j| j.wake(now));
     }
 
     /// What a rollback of `deployment` could fail for before it begins, each with whether all is well with it. Nothing

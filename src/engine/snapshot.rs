@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::signals::Mark;
-use crate::base::{Because, Labels, Level, Span, Timestamp};
+use crate::base::{Because, Labels, Level, Quantity, Span, Timestamp};
 use crate::source::signal::{Held, Kind, Stands};
 
 /// Everything at one moment.
@@ -97,10 +97,19 @@ pub struct RuleView {
     /// The remote server it is asked of, if it is.
     #[serde(default)]
     pub remote: Option<String>,
+    /// The group of a rule file that it stands in, if it does.
+    #[serde(default)]
+    pub group: Option<GroupView>,
     /// Its conditions, as written with their times, by kind: `warning`, `critical`, `rollback`.
     pub conditions: Vec<(String, String)>,
     /// The highest level among its alerts.
     pub level: Level,
+    /// Why it is not judged now, if so.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// Why a part of its conditions cannot be judged in this watch, if so.
+    #[serde(default)]
+    pub not_armed: Option<String>,
     /// Why there is no data, and since when.
     pub no_data: Option<(Timestamp, String)>,
     /// What its expression failed with.
@@ -113,6 +122,15 @@ pub struct RuleView {
     pub alerts: Vec<AlertView>,
     /// The last evaluations, newest last.
     pub recent: Vec<Evaluation>,
+}
+
+/// Where a rule of Prometheus stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// File and group: `rules/node.yml:disks`; several where the same name stands in several.
+    pub group: String,
+    /// How many evaluations were left out since the start, because the agent was late.
+    pub missed: u64,
 }
 
 /// One remote server, as its rules saw it.
@@ -139,6 +157,9 @@ pub struct AlertView {
     pub since: Timestamp,
     /// Why.
     pub because: Option<Because>,
+    /// What `baseline` is for it now, where its conditions ask for one.
+    #[serde(default)]
+    pub usual: Option<Quantity>,
     /// Whether its criterion is due.
     pub due: bool,
     /// Whether a condition holds, not yet for long enough.

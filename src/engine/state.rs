@@ -53,6 +53,15 @@ pub enum Event {
     Signal(signals::Event),
     /// What runs.
     Fact(facts::Event),
+    /// How the conditions of an alert stood right after a change.
+    Stood(rule::Stood),
+    /// What a rule's value was before T0, kept for the watch.
+    Known {
+        /// The rule.
+        rule: String,
+        /// What is known, by label set.
+        known: Vec<(Labels, rule::Known)>,
+    },
 }
 
 impl Event {
@@ -69,6 +78,8 @@ impl Event {
             Event::Watch(_) => "watch",
             Event::Signal(_) => "signal",
             Event::Fact(_) => "fact",
+            Event::Stood(_) => "stood",
+            Event::Known { .. } => "known",
         }
     }
 }
@@ -84,6 +95,9 @@ pub struct Standing {
     pub since: Timestamp,
     /// Whether its criterion is due.
     pub due: bool,
+    /// Whether its target is missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
     /// Why.
     pub because: Because,
 }
@@ -107,9 +121,19 @@ pub struct State {
     /// What runs. A snapshot from before it was known has none.
     #[serde(default)]
     pub facts: Facts,
+    /// How the conditions of alerts stood at their last change, also of those that ended some hours ago.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stood: BTreeMap<String, BTreeMap<u64, rule::Stood>>,
+    /// What rules know of the time before T0, while a watch is live.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub known: BTreeMap<String, Vec<(Labels, rule::Known)>>,
     /// Whether the last life of the agent ended as it should; none before the first.
     pub clean_stop: Option<bool>,
 }
+
+/// How long it is known of an alert that ended how its conditions stood: longer than any `for` that a restart looks
+/// back over.
+const STOOD_FOR: Span = Span::hours(6);
 
 impl State {
     /// Folds one event.
@@ -124,12 +148,19 @@ impl State {
             Event::Rollback(event) => self.rollbacks.apply(event),
             Event::Watch(event) => {
                 self.watches.apply(event);
-                if matches!(event, watch::Event::Live { .. }) {
-                    self.watches.note_facts(self.facts.all());
+                match event {
+                    watch::Event::Live { .. } => {
+                        self.watches.note_facts(self.facts.all());
+                        self.known.clear();
+                    }
+                    watch::Event::Ended { .. } => self.known.clear(),
+                    _ => {}
                 }
             }
             Event::Signal(event) => self.signals.apply(event),
             Event::Fact(event) => self.apply_fact(event),
+            Event::Stood(stood) => self.apply_stood(stood),
+            Event::Known { rule, known } => drop(self.known.insert(rule.clone(), known.clone())),
         }
     }
 
@@ -139,10 +170,17 @@ impl State {
         standing.map_or(&[], |standing| &standing.because.lines)
     }
 
+    /// The highest level among the alerts of this name.
+    pub fn level_of(&self, rule: &str) -> Level {
+        let all = self.alerts.get(rule).into_iter().flat_map(BTreeMap::values);
+        all.map(|standing| standing.level).max().unwrap_or_default()
+    }
+
     fn apply_rule(&mut self, change: &rule::Change) {
         let (rule, labels, at, because) = match change {
             rule::Change::Level(t) => (&t.rule, &t.labels, t.at, &t.because),
-            rule::Change::Criterion { rule, labels, at, because, .. } => (rule, labels, *at, because),
+            rule::Change::Criterion { rule, labels, at, because, .. }
+            | rule::Change::Target { rule, labels, at, because, .. } => (rule, labels, *at, because),
         };
         let key = labels.fingerprint();
         let of_rule = self.alerts.entry(rule.clone()).or_default();
@@ -151,6 +189,7 @@ impl State {
             level: Level::Ok,
             since: at,
             due: false,
+            missed: false,
             because: because.clone(),
         });
         standing.because = because.clone();
@@ -160,13 +199,27 @@ impl State {
                 standing.since = t.at;
             }
             rule::Change::Criterion { due, .. } => standing.due = *due,
+            rule::Change::Target { missed, .. } => standing.missed = *missed,
         }
-        if standing.level == Level::Ok && !standing.due {
+        if standing.level == Level::Ok && !standing.due && !standing.missed {
             of_rule.remove(&key);
         }
         if of_rule.is_empty() {
             self.alerts.remove(rule);
         }
+    }
+
+    fn apply_stood(&mut self, stood: &rule::Stood) {
+        let of_rule = self.stood.entry(stood.rule.clone()).or_default();
+        of_rule.insert(stood.labels.fingerprint(), stood.clone());
+        let alerts = self.alerts.get(&stood.rule);
+        // Not at each of thousands that change together.
+        if !of_rule.len().is_multiple_of(64) {
+            return;
+        }
+        of_rule.retain(|key, known| {
+            stood.at - known.at < STOOD_FOR || alerts.is_some_and(|alerts| alerts.contains_key(key))
+        });
     }
 
     fn apply_fact(&mut self, event: &facts::Event) {
@@ -184,6 +237,11 @@ impl State {
         for standing in self.alerts.values_mut().flat_map(BTreeMap::values_mut) {
             standing.since += by;
         }
+        self.stood.values_mut().flat_map(BTreeMap::values_mut).for_each(|stood| {
+            stood.at += by;
+            stood.bad_since = stood.bad_since.map(|at| at + by);
+            stood.gates.iter_mut().for_each(|gate| gate.shift(by));
+        });
         self.incidents.shift(by);
         self.outbox.shift(by);
         self.rollbacks.shift(by);

@@ -32,6 +32,10 @@ pub(super) fn alert(engine: &Engine, t: &Transition, changed: Changed, before: O
         }
         _ => {
             let rule = engine.judges.iter().find(|j| j.rule.name == t.rule).map(|j| &j.rule);
+            let (summary, runbook) = match rule {
+                Some(rule) => (rule.summary.clone(), rule.runbook.clone()),
+                None => engine.groups.words(&t.rule, &t.labels),
+            };
             Story::Alert {
                 incident_number: number,
                 reason: match changed {
@@ -49,8 +53,8 @@ pub(super) fn alert(engine: &Engine, t: &Transition, changed: Changed, before: O
                 deployed: deployed(engine),
                 next: rule.and_then(|rule| next(engine, rule, level)),
                 asks: None,
-                summary: rule.and_then(|r| r.summary.clone()).unwrap_or_default(),
-                runbook: rule.and_then(|r| r.runbook.clone()).unwrap_or_default(),
+                summary: summary.unwrap_or_default(),
+                runbook: runbook.unwrap_or_default(),
             }
         }
     };
@@ -364,13 +368,16 @@ const MAX_SIBLINGS: usize = 10;
 /// The rule's other alerts that are not ok, by the labels that tell them apart: the message stands for all of them, as a
 /// newer one replaces an older one that was not sent yet.
 fn siblings(engine: &Engine, t: &Transition) -> Vec<String> {
-    let Some(judge) = engine.judges.iter().find(|judge| judge.rule.name == t.rule) else { return Vec::new() };
-    let others = judge.alerts.values().filter(|alert| alert.level().0 > Level::Ok && *alert.labels() != t.labels);
+    let others: Vec<(&Labels, Level)> = match engine.judges.iter().find(|judge| judge.rule.name == t.rule) {
+        Some(judge) => judge.alerts.values().map(|alert| (alert.labels(), alert.level().0)).collect(),
+        None => engine.state.alerts.get(&t.rule).into_iter().flatten().map(|(_, s)| (&s.labels, s.level)).collect(),
+    };
+    let others = others.into_iter().filter(|(labels, level)| *level > Level::Ok && **labels != t.labels);
     let all: Vec<String> = others
-        .map(|alert| {
-            let own = alert.labels().iter().filter(|(name, value)| t.labels.get(name) != *value);
+        .map(|(labels, level)| {
+            let own = labels.iter().filter(|(name, value)| t.labels.get(name) != *value);
             let own: Vec<String> = own.map(|(name, value)| format!("{name}={value:?}")).collect();
-            format!("{}{{{}}} {}", t.rule, own.join(","), alert.level().0)
+            format!("{}{{{}}} {}", t.rule, own.join(","), level)
         })
         .collect();
     let more = all.len().saturating_sub(MAX_SIBLINGS);
@@ -435,6 +442,7 @@ fn because(run: &Run) -> Because {
         held: Span::ZERO,
         readings: 0,
         evidence: None,
+        why: None,
         lines: Vec::new(),
     })
 }

@@ -47,7 +47,10 @@ impl Engine {
             not_kept: None,
             usage: self.usage(),
             targets: self.target_views(),
-            rules: self.judges.iter().map(|judge| self.rule_view(judge)).collect(),
+            rules: {
+                let own = self.judges.iter().map(|judge| self.rule_view(judge, now));
+                own.chain(self.groups.views(self, now)).collect()
+            },
             remotes: self.remote_views(),
             incidents: self.incident_views(),
             signals: self.config.signals.iter().map(|signal| self.signal_view(now, signal)).collect(),
@@ -160,6 +163,7 @@ impl Engine {
                         previous: d.previous.clone(),
                         announced: d.announced,
                         bad_since: None,
+                        dependency: None,
                         outside: (0, 0),
                     };
                     obstacles.extend(guard::check(&facts, &[]).map(|(_, why)| why));
@@ -246,7 +250,7 @@ impl Engine {
         self.config.channels.iter().map(view).collect()
     }
 
-    fn rule_view(&self, judge: &Judge) -> RuleView {
+    fn rule_view(&self, judge: &Judge, now: Timestamp) -> RuleView {
         let rule = &judge.rule;
         let mut alerts: Vec<AlertView> = judge
             .alerts
@@ -255,10 +259,10 @@ impl Engine {
                 labels: a.labels().clone(),
                 level: a.level().0,
                 since: a.level().1,
-                because: a.last().map(|because| Because {
-                    lines: self.state.lines_of(&rule.name, a.labels()).to_vec(),
-                    ..because.clone()
-                }),
+                because: a
+                    .because(rule, &judge.asks)
+                    .map(|because| Because { lines: self.state.lines_of(&rule.name, a.labels()).to_vec(), ..because }),
+                usual: a.usual(rule, &judge.asks, now),
                 due: a.is_due(),
                 pending: a.is_pending(),
                 missing_since: a.missing_since(),
@@ -280,7 +284,9 @@ impl Engine {
                 Value::Remote { remote, .. } => Some(remote.clone()),
                 _ => None,
             },
+            group: None,
             conditions: [
+                condition("target", rule.target.as_ref()),
                 condition("warning", rule.warning.as_ref()),
                 condition("critical", rule.critical.as_ref()),
                 condition("rollback", rule.rollback.as_ref().map(|c| &c.condition)),
@@ -289,6 +295,8 @@ impl Engine {
             .flatten()
             .collect(),
             level: judge.level(),
+            held: judge.held.clone(),
+            not_armed: self.not_armed(judge, now),
             no_data: judge.no_data.clone(),
             failed: judge.failed.clone(),
             evaluated: judge.evaluated,
@@ -349,9 +357,10 @@ pub(super) fn evidence(engine: &Engine) -> String {
 }
 
 fn condition_text(condition: &Condition) -> String {
-    match condition.held_for {
-        crate::base::Span::ZERO => condition.when.to_string(),
-        held => format!("{} for {}", condition.when, held.human()),
+    match (condition.hits, condition.held_for) {
+        (Some(hits), _) => format!("{} in {hits} readings", condition.when),
+        (None, crate::base::Span::ZERO) => condition.when.to_string(),
+        (None, held) => format!("{} for {}", condition.when, held.human()),
     }
 }
 

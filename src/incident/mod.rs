@@ -259,6 +259,7 @@ mod tests {
             held: Span::ZERO,
             readings: 2,
             evidence: None,
+            why: None,
             lines: vec![],
         };
         Transition { rule: "errors".into(), labels: labels.clone(), from, to, at: Timestamp(at), because, gone: false }

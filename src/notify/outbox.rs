@@ -615,6 +615,7 @@ pub(crate) mod tests {
             held: Span::mins(5),
             readings: 20,
             evidence: None,
+            why: None,
             lines: Vec::new(),
         };
         let labels = Labels::new([("alertname", rule)]);

@@ -670,6 +670,7 @@ mod tests {
             held: Span::mins(5),
             readings: 20,
             evidence: None,
+            why: None,
             lines: Vec::new(),
         }
     }

@@ -131,7 +131,7 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-fn parse(text: &str) -> Result<Expr, CompileError> {
+pub(super) fn parse(text: &str) -> Result<Expr, CompileError> {
     scan(text)?;
     // The parser panics on some durations; the scan refuses those that are known, and this the rest.
     let parsed = catch_unwind(AssertUnwindSafe(|| parser::parse(text)))

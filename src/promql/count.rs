@@ -98,6 +98,58 @@ fn rises(selector: &Selector, window: Span, by: &[String], store: &Store, now: T
     groups
 }
 
+/// Errors and all events of each step, by group.
+pub type Steps = BTreeMap<Labels, Vec<(f64, f64)>>;
+
+/// The events of each of `steps` steps after `from`, by the labels `by`: what [`count_events`] gives for each of them, but
+/// that a first sample is always only where counting begins. NaN where no counter of all events was seen in a step; no
+/// counter of errors is no errors.
+pub fn count_steps(
+    (errors, total): (&Selector, &Selector),
+    by: &[String],
+    samples: &impl Samples,
+    from: Timestamp,
+    step: Span,
+    steps: usize,
+    look_back: Span,
+) -> Steps {
+    let mut counted: Steps = BTreeMap::new();
+    let mut count = |selector: &Selector, put: fn(&mut (f64, f64), f64)| {
+        let mut cursor = Cursor::default();
+        let until = from + step.times(steps as i64);
+        for id in samples.select(selector) {
+            let labels = samples.labels(id).filtered(|name| by.iter().any(|label| label == name));
+            let group = counted.entry(labels).or_insert_with(|| vec![(f64::NAN, f64::NAN); steps]);
+            let start = (from - look_back).0.saturating_sub(1);
+            let (times, values) = samples.window(id, start, until.0, &mut cursor);
+            let mut before: Option<f64> = None;
+            for (time, value) in times.iter().zip(values).filter(|(_, value)| !is_stale(**value) && !value.is_nan()) {
+                let rise = match before {
+                    Some(before) if *value >= before => value - before,
+                    Some(_) => *value,
+                    None => 0.0,
+                };
+                before = Some(*value);
+                // A step ends with its last moment: (start, end].
+                let index = (time - from.0 - 1).div_euclid(step.0.max(1));
+                if let Some(slot) = usize::try_from(index).ok().and_then(|i| group.get_mut(i)) {
+                    put(slot, rise);
+                }
+            }
+        }
+    };
+    count(total, |slot, rise| slot.1 = if slot.1.is_nan() { rise } else { slot.1 + rise });
+    count(errors, |slot, rise| slot.0 = if slot.0.is_nan() { rise } else { slot.0 + rise });
+    for slot in counted.values_mut().flatten() {
+        match slot.1.is_nan() {
+            true => slot.0 = f64::NAN,
+            false if slot.0.is_nan() => slot.0 = 0.0,
+            false => {}
+        }
+    }
+    counted
+}
+
 /// The rise of one series after `start`; none where no sample of it is later. The samples begin a look-back before, so that the
 /// last one before the window can be its base. NaN and stale markers count nothing.
 fn rise(times: &[i64], values: &[f64], start: Timestamp, newborn: Option<Timestamp>) -> Option<Rise> {

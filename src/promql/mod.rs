@@ -32,17 +32,19 @@ mod reading;
 mod remote;
 mod rows;
 mod scan;
+mod shape;
 mod vector;
 
 pub use annotation::{Annotation, Finding};
 pub use compile::{CompileError, compile, compile_query, compile_selector};
-pub use count::{CountPoint, CountReading, count_events};
+pub use count::{CountPoint, CountReading, Steps, count_events, count_steps};
 pub use evaluate::{evaluate, evaluate_value};
 pub use lower::is_of_the_engine;
 pub use plan::{At, Comparison, Plan, Reads, Relation, Role, SelectorUse};
 pub use query::{Answer, MAX_POINTS, Options, Row, Value, query, query_range};
 pub use reading::{Absence, Missing, Point, Reading};
 pub use remote::{RemoteAnswer, RemoteQuery};
+pub use shape::{Quotient, Root, Shape, shape};
 
 use crate::base::Span;
 

@@ -23,9 +23,22 @@ pub enum Guard {
     OlderThanDeployment,
     /// Nearly everything outside the deployment fails too: the observer's own network, not the version.
     BlindObserver,
+    /// What the rule depends on is in trouble: that would not be mended by another version.
+    DependencyDown,
 }
 
 impl Guard {
+    /// All, in the order in which they are asked.
+    pub const ALL: [Guard; 7] = [
+        Guard::Degraded,
+        Guard::AlreadyRolledBack,
+        Guard::NotSealed,
+        Guard::NoPrevious,
+        Guard::OlderThanDeployment,
+        Guard::BlindObserver,
+        Guard::DependencyDown,
+    ];
+
     /// The name that `--override` takes.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,26 +48,18 @@ impl Guard {
             Guard::NoPrevious => "no-previous",
             Guard::OlderThanDeployment => "older-than-deployment",
             Guard::BlindObserver => "blind-observer",
+            Guard::DependencyDown => "dependency-down",
         }
     }
 
     /// Whether a person may override it: not where there would be nothing to run, or no memory of it.
     pub fn can_be_overridden(self) -> bool {
-        matches!(self, Guard::OlderThanDeployment | Guard::BlindObserver)
+        matches!(self, Guard::OlderThanDeployment | Guard::BlindObserver | Guard::DependencyDown)
     }
 
     /// The guard of that name.
     pub fn named(name: &str) -> Option<Guard> {
-        [
-            Guard::Degraded,
-            Guard::AlreadyRolledBack,
-            Guard::NotSealed,
-            Guard::NoPrevious,
-            Guard::OlderThanDeployment,
-            Guard::BlindObserver,
-        ]
-        .into_iter()
-        .find(|g| g.name() == name)
+        Guard::ALL.into_iter().find(|g| g.name() == name)
     }
 }
 
@@ -73,13 +78,15 @@ pub struct Facts {
     pub announced: Timestamp,
     /// Since when the trouble stands without a break; none when a person asks.
     pub bad_since: Option<Timestamp>,
+    /// What the criterion's rule depends on and is in trouble itself.
+    pub dependency: Option<String>,
     /// Targets outside the deployment, and how many of them fail.
     pub outside: (usize, usize),
 }
 
 /// The first guard that holds, with its reason for people; `overridden` ones are passed over.
 pub fn check(facts: &Facts, overridden: &[Guard]) -> Option<(Guard, String)> {
-    let holds: [(Guard, Option<String>); 6] = [
+    let holds: [(Guard, Option<String>); 7] = [
         (Guard::Degraded, facts.degraded.as_ref().map(|why| format!("the journal cannot be written ({why})"))),
         (
             Guard::AlreadyRolledBack,
@@ -89,6 +96,10 @@ pub fn check(facts: &Facts, overridden: &[Guard]) -> Option<(Guard, String)> {
         (Guard::NoPrevious, facts.previous.is_none().then(|| "nobody knows which version ran before".to_string())),
         (Guard::OlderThanDeployment, older(facts)),
         (Guard::BlindObserver, blind(facts.outside)),
+        (
+            Guard::DependencyDown,
+            facts.dependency.as_ref().map(|what| format!("{what}: what it depends on has to be mended first")),
+        ),
     ];
     holds
         .into_iter()
@@ -121,6 +132,7 @@ mod tests {
             previous: Some("1.0".into()),
             announced: Timestamp(10_000_000),
             bad_since: Some(Timestamp(10_060_000)),
+            dependency: None,
             outside: (0, 0),
         }
     }
@@ -128,7 +140,7 @@ mod tests {
     #[test]
     fn each_guard_holds_for_its_reason_and_no_other() {
         let minutes = |n: i64| Some(Timestamp(10_000_000) - Span::mins(n));
-        let rows: [(Facts, Option<Guard>); 11] = [
+        let rows: [(Facts, Option<Guard>); 12] = [
             (clear(), None),
             (Facts { degraded: Some("disk full".into()), ..clear() }, Some(Guard::Degraded)),
             (Facts { run_before: Some("R-1".into()), ..clear() }, Some(Guard::AlreadyRolledBack)),
@@ -140,6 +152,7 @@ mod tests {
             (Facts { outside: (2, 2), ..clear() }, None),
             (Facts { outside: (3, 2), ..clear() }, Some(Guard::BlindObserver)),
             (Facts { outside: (5, 3), ..clear() }, None),
+            (Facts { dependency: Some("tcp.db fails".into()), ..clear() }, Some(Guard::DependencyDown)),
         ];
         for (facts, expected) in rows {
             assert_eq!(check(&facts, &[]).map(|(g, _)| g), expected, "{facts:?}");

@@ -87,6 +87,8 @@ pub struct Due {
     pub because: Because,
     /// Since when the trouble stands without a break.
     pub bad_since: Timestamp,
+    /// What it depends on and is in trouble itself, as people read it.
+    pub dependency: Option<String>,
     /// A more careful mode of the rule's own.
     pub mode: Option<Mode>,
     /// The highest rung it may use.
@@ -603,7 +605,7 @@ impl Rollbacks {
         if settings.ladder.is_empty() {
             return Err(("no [[rollback.step]] is configured".into(), "add one, then deploy anew".into()));
         }
-        let facts = self.facts(s, deployed, None);
+        let facts = self.facts(s, deployed, None, None);
         if let Some((guard, why)) = guard::check(&facts, &overrides) {
             let help = match guard.can_be_overridden() {
                 true => format!("backstop rollback start --override {} --reason \"…\"", guard.name()),
@@ -636,7 +638,8 @@ impl Rollbacks {
             return Err(format!("the watch that {} belongs to is over", run.short()));
         };
         let bad_since = run.criterion.is_some().then_some(run.bad_since);
-        if let Some((_, why)) = guard::check(&self.facts(s, deployed, bad_since), &run.overrides) {
+        if let Some((_, why)) = guard::check(&self.facts(s, deployed, bad_since, dependency_of(s, run)), &run.overrides)
+        {
             return Err(format!("{} cannot run now: {why}", run.short()));
         }
         Ok(vec![Event::Approved { run: run.id.clone(), approval }, Rollbacks::executing(run, s.now)])
@@ -768,7 +771,7 @@ impl Rollbacks {
             if self.was_refused(deployed, due) {
                 continue;
             }
-            let facts = self.facts(s, deployed, Some(due.bad_since));
+            let facts = self.facts(s, deployed, Some(due.bad_since), due.dependency.clone());
             if let Some((guard, why)) = guard::check(&facts, &[]) {
                 if !said(Some(guard)) {
                     events.push(Event::Held {
@@ -841,7 +844,7 @@ impl Rollbacks {
         if !then_begin {
             return vec![Event::Overdue { run: run.id.clone(), at: s.now }];
         }
-        match guard::check(&self.facts(s, deployed, Some(run.bad_since)), &run.overrides) {
+        match guard::check(&self.facts(s, deployed, Some(run.bad_since), dependency_of(s, run)), &run.overrides) {
             Some((_, why)) => not_run(&why),
             None => vec![Rollbacks::executing(run, s.now)],
         }
@@ -893,7 +896,13 @@ impl Rollbacks {
         vec![Rollbacks::ended(run, s.now, outcome)]
     }
 
-    fn facts(&self, s: &Situation, deployed: &Deployed, bad_since: Option<Timestamp>) -> Facts {
+    fn facts(
+        &self,
+        s: &Situation,
+        deployed: &Deployed,
+        bad_since: Option<Timestamp>,
+        dependency: Option<String>,
+    ) -> Facts {
         Facts {
             degraded: s.degraded.clone(),
             run_before: self.begun(&deployed.id).map(Run::short),
@@ -901,6 +910,7 @@ impl Rollbacks {
             previous: deployed.previous.clone(),
             announced: deployed.announced,
             bad_since,
+            dependency,
             outside: s.outside,
         }
     }
@@ -962,4 +972,9 @@ impl Rollbacks {
             change(run);
         }
     }
+}
+
+/// What the criterion of a run depends on and is in trouble, as of now.
+fn dependency_of(s: &Situation, run: &Run) -> Option<String> {
+    s.due.iter().find(|due| Some(&due.rule) == run.criterion.as_ref())?.dependency.clone()
 }

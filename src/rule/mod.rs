@@ -3,18 +3,25 @@
 //! Enters: what an expression gave for each label set, and `now`. Leaves: transitions of level, and criteria
 //! that become due or cease to be. A rule never acts and never asks the clock; missing data is its own answer.
 
+pub mod baseline;
 pub mod condition;
 pub mod config;
+pub mod evidence;
+pub mod gate;
 pub mod machine;
 pub mod prometheus;
+pub mod ratio;
 pub mod share;
+pub mod trend;
 
 use std::sync::Arc;
 
-pub use condition::{Comparison, Condition, Test, When};
-pub use machine::{Alert, Change, Judged, Transition};
+pub use condition::{Clause, Comparison, Condition, Hits, Offset, Test, When};
+pub use evidence::{Asks, Evidence, Known, Role};
+pub use gate::Gate;
+pub use machine::{Alert, Change, Judged, Setting, Stood, Transition, Turn};
 
-use crate::base::{Labels, Level, Span, Unit};
+use crate::base::{Labels, Level, Quantity, SourceRef, Span, Unit};
 use crate::promql;
 use crate::store::Selector;
 
@@ -27,6 +34,8 @@ pub struct Rule {
     pub value: Value,
     /// How figures of this rule are written.
     pub unit: Unit,
+    /// Entered: a line in the report is missed, and nobody is told.
+    pub target: Option<Condition>,
     /// Entered: an alert of level warning.
     pub warning: Option<Condition>,
     /// Entered: an alert of level critical, which replaces a warning.
@@ -35,6 +44,12 @@ pub struct Rule {
     pub rollback: Option<Criterion>,
     /// What missing data means.
     pub no_data: NoData,
+    /// What `baseline` means in its conditions.
+    pub baseline: Baseline,
+    /// When it is judged.
+    pub scope: Scope,
+    /// Its value is the mean since T0.
+    pub over_watch: bool,
     /// Added to each alert.
     pub labels: Labels,
     /// One line for people, shown with the alert.
@@ -82,6 +97,39 @@ pub enum Value {
 }
 
 impl Rule {
+    /// A rule without conditions; everything else is as where nothing is written.
+    pub fn new(name: &str, value: Value, unit: Unit) -> Rule {
+        Rule {
+            name: name.into(),
+            value,
+            unit,
+            target: None,
+            warning: None,
+            critical: None,
+            rollback: None,
+            no_data: NoData::default(),
+            baseline: Baseline::default(),
+            scope: Scope::default(),
+            over_watch: false,
+            labels: Labels::empty(),
+            summary: None,
+            runbook: None,
+        }
+    }
+
+    /// How far back samples take part in how its conditions stand: the longest of their times.
+    pub fn horizon(&self, interval: Span) -> Span {
+        let of = |c: &Condition| c.held_for.max(c.keep).max(interval.times(c.hits.map_or(0, |h| i64::from(h.of))));
+        self.conditions().map(|(_, c)| of(c)).max().unwrap_or(Span::ZERO)
+    }
+
+    /// Whether it depends on that rule, or its criterion waits for it.
+    pub fn waits_for(&self, rule: &str) -> bool {
+        let is_it = |of: &Dependency| matches!(of, Dependency::Rule(name) if name == rule);
+        self.scope.depends_on.iter().any(is_it)
+            || self.rollback.as_ref().is_some_and(|criterion| criterion.with.iter().any(|name| name == rule))
+    }
+
     /// The series it reads, each with how far back samples of it can take part.
     pub fn reach(&self, look_back: Span) -> Vec<(Selector, Span)> {
         match &self.value {
@@ -104,6 +152,49 @@ impl Rule {
     }
 }
 
+/// What `baseline` means in the conditions of a rule.
+#[derive(Clone, Debug, Default)]
+pub enum Baseline {
+    /// What the same value was in the days before T0, by time of day.
+    #[default]
+    History,
+    /// The mean of the hour before T0.
+    Before,
+    /// The highest value since T0.
+    Peak,
+    /// A figure.
+    Value(Quantity),
+    /// What another expression gives for the same labels, or for all where it gives one value.
+    Expression {
+        /// As written.
+        text: String,
+        /// Compiled.
+        plan: Arc<promql::Plan>,
+    },
+}
+
+/// When a rule is judged, and what holds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scope {
+    /// Not so long after T0.
+    pub after: Span,
+    /// Earlier than `after` says, once this held.
+    pub arm: Option<Test>,
+    /// Only in these phases of a watch; always where empty.
+    pub phases: Vec<String>,
+    /// Held while one of these is in trouble.
+    pub depends_on: Vec<Dependency>,
+}
+
+/// What a rule depends on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dependency {
+    /// A rule, by name.
+    Rule(String),
+    /// A source.
+    Source(SourceRef),
+}
+
 /// A rule's `rollback` condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Criterion {
@@ -113,6 +204,8 @@ pub struct Criterion {
     pub mode: Option<String>,
     /// The highest rung of the ladder it may use; the last where unset.
     pub rung: Option<String>,
+    /// Only due while these rules are critical as well.
+    pub with: Vec<String>,
 }
 
 /// What missing data means for a rule's level.

@@ -12,6 +12,7 @@ pub mod connect;
 pub mod engine;
 pub mod feed;
 pub mod files;
+pub mod glob;
 pub mod http;
 pub mod journal;
 pub mod listen;

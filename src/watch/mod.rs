@@ -26,6 +26,25 @@ pub struct Settings {
     pub coverage: f64,
     /// How long after the announcement a deployment may settle before T0.
     pub settle: Span,
+    /// The parts of the time after T0, in order.
+    pub phases: Vec<Phase>,
+}
+
+/// A part of the time after T0, begun by the end of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The name that rules choose it by.
+    pub name: String,
+    /// So long after T0 it ends; with the verdict where unset.
+    pub until: Option<Span>,
+}
+
+impl Settings {
+    /// The name of the phase so long after T0; none before T0 and after the last phase.
+    pub fn phase_at(&self, age: Span) -> Option<&str> {
+        let ends = |phase: &&Phase| age < phase.until.unwrap_or(self.verdict);
+        self.phases.iter().find(ends).map(|phase| phase.name.as_str()).filter(|_| age >= Span::ZERO)
+    }
 }
 
 /// What a watch ends in.
@@ -82,6 +101,9 @@ pub struct Deployment {
     pub alerted: BTreeMap<String, Level>,
     /// Criteria that were due, by rule.
     pub criteria: Vec<String>,
+    /// Rules whose target was missed during the watch.
+    #[serde(default)]
+    pub missed: Vec<String>,
     /// The rollback that began its steps: its short name, and its outcome's word once it is over.
     pub rollback: Option<(String, Option<String>)>,
     /// The verdict, its reasons and when it fell.
@@ -158,6 +180,13 @@ pub enum Event {
         /// The rule.
         rule: String,
     },
+    /// A target was missed during the watch.
+    Missed {
+        /// Which.
+        id: Id,
+        /// The rule.
+        rule: String,
+    },
     /// A rollback of it began its steps, or ended.
     Rollback {
         /// Which.
@@ -210,6 +239,11 @@ impl Watches {
     /// The newest deployment.
     pub fn last(&self) -> Option<&Deployment> {
         self.deployments.last()
+    }
+
+    /// All deployments that are kept, oldest first.
+    pub fn all(&self) -> &[Deployment] {
+        &self.deployments
     }
 
     /// The deployment whose watch is not over.
@@ -308,6 +342,11 @@ impl Watches {
                     d.criteria.push(rule.clone());
                 }
             }),
+            Event::Missed { id, rule } => self.with(id, |d| {
+                if !d.missed.contains(rule) {
+                    d.missed.push(rule.clone());
+                }
+            }),
             Event::Rollback { id, run, outcome } => {
                 self.with(id, |d| d.rollback = Some((run.clone(), outcome.clone())));
             }
@@ -382,6 +421,7 @@ impl Deployment {
             observed_until: None,
             alerted: BTreeMap::new(),
             criteria: Vec::new(),
+            missed: Vec::new(),
             rollback: None,
             verdict: None,
             noticed: false,
@@ -465,7 +505,8 @@ fn judge(d: &Deployment, standing: &Standing, settings: &Settings) -> (Verdict, 
 mod tests {
     use super::*;
 
-    const SETTINGS: Settings = Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10) };
+    const SETTINGS: Settings =
+        Settings { verdict: Span::hours(48), coverage: 0.9, settle: Span::mins(10), phases: Vec::new() };
 
     fn announced(at: i64, version: &str) -> Deployment {
         Deployment {

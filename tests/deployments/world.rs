@@ -2,7 +2,8 @@
 //!
 //! A world is a table of TOML. A bad world is the good one with some entries replaced. Programs are shell scripts that
 //! answer by their arguments; files have an age and a mode; a port is open or not. A number that is written `+5` on a page
-//! of metrics, or as a figure, grows by 5 with each look. Lines of logs are written between two looks.
+//! of metrics, or as a figure, grows by 5 with each look; a figure `50 -2` begins at 50 and falls, and `0.4 +0.01 to 0.7`
+//! grows from 0.4 and falls back to it at 0.7. Lines of logs are written between two looks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -35,6 +36,9 @@ pub struct World {
     pub port: BTreeMap<String, bool>,
     /// Figures put in the place of those that a look gave, by selector: what nobody can order from a real host or clock.
     pub figure: BTreeMap<String, toml::Value>,
+    /// What series were in the seven days before, by selector and as figures are written, with a little noise. `none`
+    /// takes back what the good world says.
+    pub history: BTreeMap<String, toml::Value>,
     /// How many days the certificate of the TLS server is still valid.
     pub certificate: Option<i64>,
     /// What was stated of signals.
@@ -148,6 +152,11 @@ impl World {
             run: over(&self.run, &other.run),
             port: over(&self.port, &other.port),
             figure: over(&self.figure, &other.figure),
+            history: {
+                let mut history = over(&self.history, &other.history);
+                history.retain(|_, figure| figure.as_str() != Some("none"));
+                history
+            },
             certificate: other.certificate.or(self.certificate),
             signal: over(&self.signal, &other.signal),
             log: over(&self.log, &other.log),
@@ -161,22 +170,61 @@ impl World {
     pub fn figures(&self, batch: &mut Batch, totals: &mut BTreeMap<String, f64>) {
         for (text, figure) in &self.figure {
             let selector = promql::compile_selector(text).unwrap_or_else(|e| panic!("{text}: {e:?}"));
-            let (grows, number) = number(figure);
+            let figure = Figure::of(figure);
             for sample in batch.samples.iter_mut().filter(|s| selector.matches(&s.labels)) {
-                let total = totals.entry(sample.labels.to_string()).or_default();
-                *total += if grows { number } else { 0.0 };
-                sample.value = if grows { *total } else { number };
+                sample.value = figure.after(1.0, totals.entry(sample.labels.to_string()).or_default());
             }
         }
     }
 }
 
-fn number(figure: &toml::Value) -> (bool, f64) {
-    match figure {
-        toml::Value::Integer(n) => (false, *n as f64),
-        toml::Value::Float(n) => (false, *n),
-        toml::Value::String(text) => (text.starts_with('+'), text.trim_start_matches('+').parse().unwrap()),
-        other => panic!("{other} is no figure"),
+/// How a figure goes on from look to look.
+#[derive(Clone, Copy, Debug)]
+pub enum Figure {
+    /// It stays.
+    Is(f64),
+    /// It grows, or falls, by a step with each look.
+    Grows {
+        /// From here.
+        from: f64,
+        /// So much.
+        step: f64,
+        /// And falls back when it comes to here.
+        to: Option<f64>,
+    },
+}
+
+impl Figure {
+    /// As it is written: `5`, `"+5"`, `"50 -2"`, `"0.4 +0.01 to 0.7"`.
+    pub fn of(value: &toml::Value) -> Figure {
+        let text = match value {
+            toml::Value::Integer(n) => return Figure::Is(*n as f64),
+            toml::Value::Float(n) => return Figure::Is(*n),
+            toml::Value::String(text) => text,
+            other => panic!("{other} is no figure"),
+        };
+        let parse = |word: &str| word.parse::<f64>().unwrap_or_else(|e| panic!("{text}: {e}"));
+        match text.split(' ').collect::<Vec<_>>()[..] {
+            [step] if step.starts_with('+') => Figure::Grows { from: 0.0, step: parse(step), to: None },
+            [value] => Figure::Is(parse(value)),
+            [from, step] => Figure::Grows { from: parse(from), step: parse(step), to: None },
+            [from, step, "to", to] => Figure::Grows { from: parse(from), step: parse(step), to: Some(parse(to)) },
+            _ => panic!("{text} is no figure"),
+        }
+    }
+
+    /// Its value so many looks later; `total` holds what grew so far.
+    pub fn after(&self, looks: f64, total: &mut f64) -> f64 {
+        match *self {
+            Figure::Is(value) => value,
+            Figure::Grows { from, step, to } => {
+                *total += step * looks;
+                if to.is_some_and(|to| from + *total >= to) {
+                    *total = 0.0;
+                }
+                from + *total
+            }
+        }
     }
 }
 

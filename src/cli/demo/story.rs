@@ -238,10 +238,12 @@ mod tests {
                 held: Span::secs(1),
                 readings: 2,
                 evidence: None,
+                why: None,
                 lines: Vec::new(),
             }),
             due,
             pending: false,
+            usual: None,
             missing_since: None,
             confirmed: true,
         }];

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::notation::Points;
 use crate::base::{Labels, Level, Span, Timestamp};
+use crate::notify::story::EventKind;
 use crate::promql::Plan;
+use crate::rollback::guard::Guard;
+use crate::rollback::machine::Mode;
 use crate::rule::prometheus::External;
 
 /// The most series of a test.
@@ -47,8 +50,27 @@ pub struct Test {
     pub series: Vec<(Labels, Points)>,
     /// What templates see.
     pub external: External,
+    /// Deployments, in the order of time.
+    pub deploys: Vec<Deploy>,
+    /// What a due criterion does, instead of what the configuration says.
+    pub mode: Option<Mode>,
+    /// What happens in it is called a drill.
+    pub drill: bool,
     /// What is asked, in the order of the file.
     pub checks: Vec<Check>,
+}
+
+/// A deployment in a test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deploy {
+    /// When it is announced, from the start.
+    pub at: Span,
+    /// What goes live.
+    pub version: String,
+    /// What was there before.
+    pub previous: Option<String>,
+    /// When it is live, from the start; at once where unset.
+    pub complete: Option<Span>,
 }
 
 /// One expectation.
@@ -76,6 +98,79 @@ pub enum What {
     },
     /// A rule of backstop stands so.
     Rule(RuleCheck),
+    /// The levels of a rule of backstop, all of them.
+    Levels(LevelsCheck),
+    /// Somebody was told.
+    Notified(NotifiedCheck),
+    /// A decision about a rollback.
+    Rollback(RollbackCheck),
+}
+
+impl What {
+    /// Whether it is about the run as a whole: then the run goes on to the end of the series.
+    pub fn is_of_the_run(&self) -> bool {
+        matches!(self, What::Levels(_) | What::Notified(_) | What::Rollback(_))
+    }
+}
+
+/// The levels that a rule must go through.
+#[derive(Debug, Default)]
+pub struct LevelsCheck {
+    /// The rule.
+    pub rule: String,
+    /// Labels that choose among its alerts.
+    pub labels: BTreeMap<String, String>,
+    /// Each level with the time at which it is entered, from the start.
+    pub levels: Vec<(Level, Span)>,
+}
+
+/// A message that must, or must not, have been decided.
+#[derive(Debug, Default)]
+pub struct NotifiedCheck {
+    /// When, from the start; at any time where unset.
+    pub at: Option<Span>,
+    /// The channel; any where unset.
+    pub channel: Option<String>,
+    /// The word of a channel's `events`.
+    pub event: Option<EventKind>,
+    /// Why an alert is told, as the message has it.
+    pub reason: Option<&'static str>,
+    /// What its subject or text contains.
+    pub contains: Vec<String>,
+    /// How many of them; at least one where unset.
+    pub count: Option<u32>,
+}
+
+/// What must have been decided about a rollback.
+#[derive(Debug)]
+pub struct RollbackCheck {
+    /// When, from the start.
+    pub at: Option<Span>,
+    /// No later than this, from the start.
+    pub within: Option<Span>,
+    /// The rule; any where unset.
+    pub rule: Option<String>,
+    /// What.
+    pub decision: Decided,
+}
+
+/// A decision about a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// Nothing at all.
+    None,
+    /// The criterion became due.
+    Due,
+    /// A guard held it.
+    Held(Guard),
+    /// The mode only observes, and it was said what it would do.
+    Observed,
+    /// A person was asked.
+    Asked,
+    /// It was announced.
+    Announced,
+    /// Its steps were handed to the executor.
+    Requested,
 }
 
 /// How a rule of backstop must stand.
@@ -116,7 +211,12 @@ pub struct Alert {
 impl Test {
     /// The last moment that is asked about, from the start.
     pub fn last(&self) -> Span {
-        self.checks.iter().map(|check| check.at).max().unwrap_or_default()
+        let asked = self.checks.iter().map(|check| check.at).max().unwrap_or_default();
+        if !self.checks.iter().any(|check| check.what.is_of_the_run()) {
+            return asked;
+        }
+        let points = self.series.iter().map(|(_, points)| points.len()).max().unwrap_or(0);
+        asked.max(self.interval.times(points.saturating_sub(1) as i64))
     }
 }
 

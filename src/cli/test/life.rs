@@ -6,22 +6,34 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Alert, Check, Failure, RuleCheck, Stand, Test};
+use super::super::replay::{self, NoPast, Replay};
+use super::case::{Alert, Check, Failure, RuleCheck, Stand, Test, What};
+use super::decided::Log;
 use super::run::{broken, map, time};
-use crate::base::{Batch, Labels, Level, Outcome, Sample, SourceRef, Span, Timestamp};
-use crate::config::Config;
+use crate::agent::wire;
+use crate::base::{Batch, Labels, Level, Outcome, Sample, SourceRef, Timestamp};
+use crate::config::{Config, SourceConfig};
+use crate::engine::command::{Command, Reply};
 use crate::engine::snapshot::{AlertView, RuleView};
-use crate::engine::{self, Engine, Input, SourceInfo, State};
-use crate::rollback::machine::Settings;
-use crate::store::{Limits, Store, is_stale};
+use crate::engine::{self, SourceInfo};
+use crate::store::{Store, is_stale};
+
+/// Who announces the deployments of a test.
+const BY: &str = "test";
+
+/// The hash of the plan of a test: nothing is run.
+const PLAN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// An engine and what it will see.
 #[derive(Debug)]
 pub struct Life {
-    engine: Engine,
-    now: Timestamp,
+    replay: Replay<NoPast>,
+    log: Log,
     /// In the order of time, newest first.
     batches: Vec<Batch>,
+    /// What is said about deployments, newest first.
+    words: Vec<(Timestamp, Command)>,
+    refused: Vec<String>,
 }
 
 impl Life {
@@ -33,36 +45,68 @@ impl Life {
         sources.sort();
         sources.dedup();
         batches.sort_by_key(|b| std::cmp::Reverse(b.at));
-        let engine = Engine::new(engine_config(config, sources), State::default(), test.start, 1);
-        let mut life = Life { engine, now: test.start, batches };
-        drop(life.engine.step(life.now, Input::Started { version: env!("CARGO_PKG_VERSION").into() }));
-        life
+        let mut log = Log::default();
+        let replay = Replay::new(engine_config(config, sources, test), test.start, NoPast, &mut log);
+        Life { replay, log, batches, words: words(test), refused: Vec::new() }
     }
 
     /// What the engine has seen and written.
     pub fn store(&self) -> &Store {
-        self.engine.store()
+        self.replay.engine().store()
     }
 
     /// Lets time pass, the moment `to` included.
     pub fn pass_until(&mut self, to: Timestamp) {
         loop {
-            let tick = self.engine.next_deadline(self.now).max(self.now + Span::millis(1));
-            let look = self.batches.last().map(|b| b.at);
-            match look {
-                Some(at) if at <= to && at <= tick => {
-                    self.now = at;
-                    if let Some(batch) = self.batches.pop() {
-                        drop(self.engine.step(at, Input::Batch(batch)));
-                    }
+            let look = self.batches.last().map(|b| b.at).filter(|at| *at <= to);
+            let word = self.words.last().map(|(at, _)| *at).filter(|at| *at <= to);
+            // What is said at the time of a look is said before it.
+            if let Some(at) = word.filter(|at| look.is_none_or(|look| *at <= look))
+                && let Some((_, command)) = self.words.pop()
+            {
+                let reply = self.replay.command(at, command, &mut self.log);
+                if let Some(Reply::Refused { why, .. }) = reply {
+                    self.refused.push(why);
                 }
-                _ if tick <= to => {
-                    self.now = tick;
-                    drop(self.engine.step(tick, Input::Tick));
-                }
-                _ => return,
+            } else if let (Some(_), Some(batch)) = (look, self.batches.pop_if(|b| b.at <= to)) {
+                self.replay.look(batch, &mut self.log);
+            } else {
+                return self.replay.pass_until(to, &mut self.log);
             }
         }
+    }
+
+    /// What of the run as a whole is not as expected, of the lives that could decide it.
+    pub fn check_run(lives: &[Life], test: &Test, check: &Check) -> Vec<Failure> {
+        let refused = lives.iter().flat_map(|life| &life.refused);
+        let refused: Vec<Failure> =
+            refused.map(|why| broken(test, "", "deployment", format!("error: {why}"))).collect();
+        if !refused.is_empty() {
+            return refused;
+        }
+        let of = |life: &Life| match &check.what {
+            What::Levels(expected) => life.log.check_levels(test, expected),
+            What::Notified(expected) => life.log.check_notified(test, expected),
+            What::Rollback(expected) => life.log.check_rollback(test, expected),
+            What::Alerts(..) | What::Query { .. } | What::Rule(_) => None,
+        };
+        let rule = match &check.what {
+            What::Levels(expected) => Some(&expected.rule),
+            What::Rollback(expected) => expected.rule.as_ref(),
+            _ => None,
+        };
+        let mut having = lives.iter().filter(|life| rule.is_none_or(|rule| life.has(rule))).peekable();
+        if having.peek().is_none() {
+            let what = rule.map_or_else(|| "the run".to_string(), |rule| format!("rule {rule}"));
+            return vec![broken(test, "", &what, "error: no rule file of backstop has it".into())];
+        }
+        // Of several configurations one is enough.
+        let failures: Vec<Option<Failure>> = having.map(of).collect();
+        if failures.iter().any(Option::is_none) { Vec::new() } else { failures.into_iter().flatten().take(1).collect() }
+    }
+
+    fn has(&self, rule: &str) -> bool {
+        self.replay.engine().sights().any(|sight| sight.rule.name == rule)
     }
 
     /// The alerts of a rule that are not ok; their level stands among their labels, as in the series `ALERTS`.
@@ -108,7 +152,7 @@ impl Life {
     }
 
     fn view(&self, rule: &str) -> Option<RuleView> {
-        self.engine.snapshot(self.now).rules.into_iter().find(|view| view.name == rule)
+        self.replay.engine().snapshot(self.replay.now()).rules.into_iter().find(|view| view.name == rule)
     }
 }
 
@@ -194,25 +238,33 @@ fn looks(config: &Config, test: &Test) -> Vec<Batch> {
     batches
 }
 
-/// The rules as they are; nobody hears of them, and nothing is rolled back.
-fn engine_config(config: &Config, sources: Vec<SourceRef>) -> engine::Config {
-    let info = |source: SourceRef| SourceInfo::own(source, vec!["up", "probe_success"]);
-    let budget = &config.rollback.budget;
-    engine::Config {
-        rules: config.rules.clone(),
-        sources: sources.into_iter().map(info).collect(),
-        rollback: Settings {
-            ask_within: config.rollback.ask.within,
-            notice: config.rollback.notice,
-            verify_within: config.rollback.verify.within,
-            stable_for: config.rollback.verify.stable_for,
-            ladder: config.rollback.ladder.iter().map(|r| r.value.clone()).collect(),
-            ..Settings::new()
-        },
-        budgets: (budget.decide, budget.execute, budget.verify),
-        watch: config.watch.clone(),
-        look_back: config.store.look_back,
-        limits: Limits { max_series: config.store.max_series as usize, ..Limits::default() },
-        ..engine::Config::new(&config.app.name, "test")
+/// What is said about the deployments of a test, the newest first.
+fn words(test: &Test) -> Vec<(Timestamp, Command)> {
+    let mut words = Vec::new();
+    for deploy in &test.deploys {
+        let start = Command::DeployStart {
+            version: deploy.version.clone(),
+            previous: deploy.previous.clone(),
+            plan: Some(PLAN.into()),
+            live: deploy.complete.is_none_or(|at| at == deploy.at),
+            force: false,
+            by: BY.into(),
+        };
+        words.push((test.start + deploy.at, start));
+        let complete = deploy.complete.filter(|at| *at > deploy.at);
+        words.extend(complete.map(|at| (test.start + at, Command::DeployComplete { by: BY.into() })));
     }
+    words.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    words
+}
+
+/// The configuration as it is; nothing is sent, and nothing is run.
+fn engine_config(config: &Config, sources: Vec<SourceRef>, test: &Test) -> engine::Config {
+    let info = |source: SourceRef| {
+        let common = config.sources.iter().map(SourceConfig::common).find(|common| common.reference == source);
+        let (external, optional) = common.map_or((false, false), |common| (common.external, common.optional));
+        SourceInfo { external, optional, ..SourceInfo::own(source, vec!["up", "probe_success"]) }
+    };
+    let base = wire::engine_config(config, "test", &[]);
+    replay::engine_config(base, sources.into_iter().map(info).collect(), test.mode)
 }

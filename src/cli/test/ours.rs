@@ -1,10 +1,12 @@
-//! Test files of our own, in TOML: `[[test]]` with series, expected stands of rules, and queries.
+//! Test files of our own, in TOML: `[[test]]` with series, expected stands of rules, and queries. What is expected of
+//! decisions is read in [`decisions`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::case::{Check, MAX_ALL_POINTS, MAX_SERIES, RuleCheck, Stand, Test, TestFile, What};
+use super::decisions::{self, Decisions};
 use super::notation;
 use crate::base::table::{Node, Placed, Table, Value, nearest};
 use crate::base::{Labels, Level, Place, Problems, Quantity, Span, Timestamp};
@@ -44,12 +46,20 @@ fn test(index: usize, node: &Node, problems: &mut Problems) -> Option<Test> {
     let series = table.node("series").map_or(Vec::new(), |node| series(node, problems));
     let expects = children(table.node("expect"), "[[test.expect]]", problems);
     let queries = children(table.node("query"), "[[test.query]]", problems);
+    let deploys = children(table.node("deploy"), "[[test.deploy]]", problems);
+    let mode = table.get::<Placed<String>>("mode", problems).and_then(|word| decisions::mode(&word, problems));
+    let drill = table.or("drill", false, problems);
+    let decided = Decisions::find(&mut table, problems);
     table.finish(problems);
     let mut checks: Vec<Check> = expects.iter().filter_map(|node| expectation(node, problems)).collect();
     checks.extend(queries.iter().filter_map(|node| query(node, problems)));
+    checks.extend(decided.read(problems));
+    let mut deploys: Vec<_> = deploys.iter().filter_map(|node| decisions::deploy(node, problems)).collect();
+    deploys.sort_by_key(|deploy| deploy.at);
     let rule_files = rules.unwrap_or_default().iter().map(|path| path.display().to_string()).collect();
     let (interval, external) = (interval.value, External::default());
-    Some(Test { name, rule_files, packs, interval, start: Timestamp(0), series, external, checks })
+    let start = Timestamp(0);
+    Some(Test { name, rule_files, packs, interval, start, series, external, deploys, mode, drill, checks })
 }
 
 fn series(node: &Node, problems: &mut Problems) -> Vec<(Labels, notation::Points)> {
@@ -140,7 +150,7 @@ fn samples(node: &Node, problems: &mut Problems) -> Vec<(Labels, f64)> {
     all
 }
 
-fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
+pub(super) fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
     let Some(mut table) = Table::open(node, "`labels`", problems) else { return BTreeMap::new() };
     let entries = table.rest().into_iter();
     entries
@@ -148,12 +158,12 @@ fn labels(node: &Node, problems: &mut Problems) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn moment(table: &mut Table<'_>, problems: &mut Problems) -> Option<Span> {
+pub(super) fn moment(table: &mut Table<'_>, problems: &mut Problems) -> Option<Span> {
     table.required("at", "\"5m\"", problems)
 }
 
 /// The tables of an array of tables.
-fn children<'a>(node: Option<&'a Node>, what: &str, problems: &mut Problems) -> &'a [Node] {
+pub(super) fn children<'a>(node: Option<&'a Node>, what: &str, problems: &mut Problems) -> &'a [Node] {
     match node {
         Some(Node { value: Value::List(nodes), .. }) => nodes,
         Some(node) => {

@@ -61,7 +61,19 @@ impl Reader<'_> {
         let mut checks: Vec<Check> = alerts.iter().filter_map(|node| self.alerts(node)).collect();
         checks.extend(queries.iter().filter_map(|node| self.query(node)));
         let rule_files = self.rule_files.clone();
-        Some(Test { name, rule_files, packs: Vec::new(), interval, start, series, external, checks })
+        Some(Test {
+            name,
+            rule_files,
+            packs: Vec::new(),
+            interval,
+            start,
+            series,
+            external,
+            deploys: Vec::new(),
+            mode: None,
+            drill: false,
+            checks,
+        })
     }
 
     fn all_series(&mut self, nodes: &[Node]) -> Vec<(Labels, notation::Points)> {

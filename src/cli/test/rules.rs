@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::base::Problems;
 use crate::config::{self, Config, Files, Loaded, Options};
 use crate::rule::prometheus::{self, GroupConfig, yaml};
-use crate::sys::read;
+use crate::sys::{glob, read};
 
 /// The most rule files of a test.
 const MAX_FILES: usize = 200;
-
-/// The most entries of a folder that a pattern is held against.
-const MAX_ENTRIES: usize = 100_000;
 
 /// Rules of both kinds.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +30,7 @@ pub fn load(patterns: &[String], packs: &[&str], folder: &Path, options: &Option
     let mut said = String::new();
     let mut paths: Vec<PathBuf> = Vec::new();
     for pattern in patterns {
-        let found = glob(&folder.join(pattern));
+        let found = glob::paths(&folder.join(pattern));
         if found.is_empty() {
             rules.warnings.push(format!("no file matches {pattern:?}"));
         }
@@ -47,13 +44,20 @@ pub fn load(patterns: &[String], packs: &[&str], folder: &Path, options: &Option
         return Err(format!("error: more than {MAX_FILES} rule files\n"));
     }
     for path in paths {
-        let result = if is_toml(&path) { own(&path, &mut rules, options) } else { groups(&path, &mut rules) };
-        said += &result.err().unwrap_or_default();
+        said += &file(&path, &mut rules, options).err().unwrap_or_default();
     }
     if !packs.is_empty() {
         said += &keep(config::of_packs(packs, options), &mut rules).err().unwrap_or_default();
     }
     if said.is_empty() { Ok(rules) } else { Err(said) }
+}
+
+/// Reads one file of either kind into `rules`.
+///
+/// # Errors
+/// All mistakes in it, as people read them.
+pub fn file(path: &Path, rules: &mut Rules, options: &Options) -> Result<(), String> {
+    if is_toml(path) { own(path, rules, options) } else { groups(path, rules) }
 }
 
 /// Whether the name ends in `.toml`.
@@ -114,103 +118,4 @@ fn keep(loaded: Loaded, rules: &mut Rules) -> Result<(), String> {
         None => return Err(loaded.render(false)),
     }
     Ok(())
-}
-
-/// The files that a pattern means, sorted: `*`, `?` and `[…]` within one name, as in Go's `filepath.Glob`.
-fn glob(pattern: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
-    for part in pattern.components() {
-        let name = part.as_os_str().to_string_lossy().into_owned();
-        let is_pattern = name.contains(['*', '?', '[', '\\']);
-        if !is_pattern {
-            found.iter_mut().for_each(|path| path.push(part));
-            continue;
-        }
-        let mut next = Vec::new();
-        for folder in &found {
-            let list = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let Ok(entries) = std::fs::read_dir(list) else { continue };
-            for entry in entries.flatten().take(MAX_ENTRIES) {
-                let entry = entry.file_name();
-                if matches(name.as_bytes(), entry.to_string_lossy().as_bytes()) {
-                    next.push(folder.join(entry));
-                }
-            }
-        }
-        next.sort();
-        found = next;
-    }
-    found.retain(|path| path.exists());
-    found
-}
-
-/// Whether a name matches a pattern. Of several ways to match a `*` only the newest is remembered, which is enough.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        if pattern.get(p) == Some(&b'*') {
-            star = Some((p + 1, n));
-            p += 1;
-        } else if let Some(length) = one(&pattern[p..], name[n]) {
-            p += length;
-            n += 1;
-        } else if let Some((after, at)) = star {
-            (p, n) = (after, at + 1);
-            star = Some((after, at + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|b| *b == b'*')
-}
-
-/// How long the part of the pattern is that matches this byte.
-fn one(pattern: &[u8], byte: u8) -> Option<usize> {
-    match *pattern.first()? {
-        b'?' => Some(1),
-        b'\\' => (pattern.get(1) == Some(&byte)).then_some(2),
-        b'[' => {
-            let close = 1 + pattern[1..].iter().skip(1).position(|b| *b == b']')? + 1;
-            let inside = &pattern[1..close];
-            let (negated, inside) = match inside.first() {
-                Some(b'^') => (true, &inside[1..]),
-                _ => (false, inside),
-            };
-            let mut i = 0;
-            let mut hit = false;
-            while i < inside.len() {
-                if i + 2 < inside.len() && inside[i + 1] == b'-' {
-                    hit |= (inside[i]..=inside[i + 2]).contains(&byte);
-                    i += 3;
-                } else {
-                    hit |= inside[i] == byte;
-                    i += 1;
-                }
-            }
-            (hit != negated).then_some(close + 1)
-        }
-        literal => (literal == byte).then_some(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_within_a_name() {
-        for (pattern, name, expected) in [
-            ("*.yml", "a.yml", true),
-            ("*.yml", "a.yaml", false),
-            ("a*b*c", "aXbYbZc", true),
-            ("a?c", "abc", true),
-            ("[a-c]x", "bx", true),
-            ("[^a-c]x", "bx", false),
-            ("\\*", "*", true),
-            ("*", "", true),
-            ("[", "[", false),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
-    }
 }

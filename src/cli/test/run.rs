@@ -41,6 +41,11 @@ pub fn run(test: &Test, file: &TestFile, rules: &Rules) -> Vec<Failure> {
             failures.extend(compare_query(test, check, text, samples, got, file.fuzzy));
         }
     }
+    let of_the_run: Vec<&Check> = test.checks.iter().filter(|check| check.what.is_of_the_run()).collect();
+    if !of_the_run.is_empty() {
+        world.lives.iter_mut().for_each(|life| life.pass_until(test.start + test.last()));
+        failures.extend(of_the_run.iter().flat_map(|check| Life::check_run(&world.lives, test, check)));
+    }
     failures
 }
 
@@ -185,7 +190,8 @@ impl<'a> World<'a> {
                 let got = instant(plan, self.lives[0].store(), at, self.file.evaluation_interval);
                 compare_query(self.test, check, text, samples, got, self.file.fuzzy).into_iter().collect()
             }
-            What::Query { .. } => Vec::new(),
+            // Asked after the whole run.
+            What::Query { .. } | What::Levels(_) | What::Notified(_) | What::Rollback(_) => Vec::new(),
         }
     }
 
@@ -227,9 +233,12 @@ fn line(alert: &Alert) -> String {
 }
 
 /// The store as groups evaluate and write it.
-struct Desk<'a> {
-    store: &'a mut Store,
-    step: Span,
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// What is read and written.
+    pub store: &'a mut Store,
+    /// The step of subqueries that state none.
+    pub step: Span,
 }
 
 impl Host for Desk<'_> {
@@ -237,7 +246,7 @@ impl Host for Desk<'_> {
         instant(plan, self.store, at, self.step)
     }
 
-    fn write(&mut self, at: Timestamp, samples: &[(Labels, f64)]) {
+    fn write(&mut self, _rule: usize, at: Timestamp, samples: &[(Labels, f64)]) {
         for (labels, value) in samples {
             self.store.insert(&Stretch::new(labels.clone(), vec![at.0], vec![*value]));
         }

@@ -43,6 +43,8 @@ pub struct RuleConfig {
     pub labels: Vec<(String, String)>,
     /// What it produces.
     pub kind: Kind,
+    /// Where its name stands.
+    pub place: Place,
 }
 
 /// What a rule produces.
@@ -190,6 +192,8 @@ impl Reader<'_> {
                 }
             }
         }
+        let named = table.node("record").or(table.node("alert"));
+        let place = named.map_or_else(|| table.place().clone(), |node| node.place.clone());
         table.finish(self.problems);
         let kind = match record.is_some() {
             true => Kind::Record,
@@ -204,7 +208,7 @@ impl Reader<'_> {
             },
         };
         let labels = labels.into_iter().map(|(name, node)| (name, text(&node).to_string())).collect();
-        (self.problems.errors() == before).then_some(RuleConfig { name, plan: plan?, labels, kind })
+        (self.problems.errors() == before).then_some(RuleConfig { name, plan: plan?, labels, kind, place })
     }
 
     fn expression(&mut self, node: &Node, called: &str) -> Option<Arc<promql::Plan>> {

@@ -4,9 +4,13 @@
 //! `ALERTS_FOR_STATE` with stale markers where they end, and the alerts themselves ([`Group::alerts`]).
 //!
 //! An alert is pending from the first evaluation with a result, fires when the result was there for `for`, and is resolved at
-//! the first evaluation without one, or `keep_firing_for` after it. A rule whose expression fails leaves its alerts as they are.
+//! the first evaluation without one, or `keep_firing_for` after it. A rule that fails, or that gives more than the group's
+//! limit, leaves its alerts as they are and writes them again: an error is no recovery.
+//!
+//! After a restart [`Group::restore`] says which alerts fired: they go on to fire, and are not resolved before
+//! [`Group::unsettled_until`], because the first evaluations may come before the first samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{GroupConfig, Kind, RuleConfig};
 use super::template::{Data, External};
@@ -23,8 +27,14 @@ pub trait Host {
     /// Why it has none.
     fn query(&mut self, plan: &Plan, at: Timestamp) -> Result<Vec<Point>, String>;
 
-    /// Keeps samples; the next query sees them.
-    fn write(&mut self, at: Timestamp, samples: &[(Labels, f64)]);
+    /// Keeps the samples of the rule with index `rule`; the next query sees them.
+    fn write(&mut self, rule: usize, at: Timestamp, samples: &[(Labels, f64)]);
+
+    /// Time and value of the newest sample of a series of `ALERTS_FOR_STATE` that has not ended, at most [`OUTAGE`] before
+    /// `at`. Asked only in the first evaluation of a rule; a host that begins with nothing has none.
+    fn for_state(&mut self, _labels: &Labels, _at: Timestamp) -> Option<(Timestamp, f64)> {
+        None
+    }
 }
 
 /// How an alert stands.
@@ -62,11 +72,31 @@ pub struct ActiveAlert {
 /// A rule that could not be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
+    /// Its index in the group.
+    pub index: usize,
     /// The rule.
     pub rule: String,
     /// Why.
     pub message: String,
 }
+
+/// An alert that fires, as those see it who tell of it.
+#[derive(Clone, Debug)]
+pub struct Firing<'a> {
+    /// The index of its rule.
+    pub rule: usize,
+    /// All its labels, those of the instance included.
+    pub labels: Labels,
+    /// The alert; none for one that fired before a restart and was not seen since.
+    pub alert: Option<&'a ActiveAlert>,
+}
+
+/// How long ago an alert may have been seen last for its `for` to go on after a restart: an hour, as in Prometheus
+/// (`--rules.alert.for-outage-tolerance`).
+pub const OUTAGE: Span = Span::mins(60);
+
+/// How often a group is evaluated that says nothing, as in Prometheus.
+pub const INTERVAL: Span = Span::mins(1);
 
 /// How long a resolved alert is kept.
 const RESOLVED_FOR: Span = Span::mins(15);
@@ -76,6 +106,9 @@ const RESOLVED_FOR: Span = Span::mins(15);
 pub struct Group {
     config: GroupConfig,
     external: External,
+    /// The labels of `external`.
+    instance: Labels,
+    unsettled_until: Timestamp,
     states: Vec<RuleState>,
 }
 
@@ -85,13 +118,32 @@ struct RuleState {
     alerts: BTreeMap<u64, ActiveAlert>,
     /// The series of the last evaluation, by fingerprint.
     written: BTreeMap<u64, Labels>,
+    /// What fired before a restart and was not seen since, by the fingerprint of all labels.
+    restored: BTreeMap<u64, Restored>,
+    /// It was evaluated without an error.
+    is_known: bool,
+}
+
+/// An alert that fired before a restart.
+#[derive(Debug)]
+struct Restored {
+    labels: Labels,
+    since: Timestamp,
+    kept_since: Option<Timestamp>,
 }
 
 impl Group {
     /// A group that has not been evaluated.
     pub fn new(config: GroupConfig, external: External) -> Group {
         let states = config.rules.iter().map(|_| RuleState::default()).collect();
-        Group { config, external, states }
+        let instance = Labels::new(external.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        Group { config, external, instance, unsettled_until: Timestamp(i64::MIN), states }
+    }
+
+    /// States that its first samples may not be there before `until`: no alert that was restored ends before.
+    #[must_use]
+    pub fn unsettled_until(self, until: Timestamp) -> Group {
+        Group { unsettled_until: until, ..self }
     }
 
     /// What it was made from.
@@ -104,28 +156,132 @@ impl Group {
         self.states.get(rule).into_iter().flat_map(|state| state.alerts.values())
     }
 
+    /// The alerts that fire, those included that fired before a restart and are not settled.
+    pub fn firing(&self) -> impl Iterator<Item = Firing<'_>> {
+        self.states.iter().enumerate().flat_map(move |(rule, state)| {
+            let seen = state.alerts.values().filter(|alert| alert.state == State::Firing);
+            let seen = seen.map(move |alert| Firing { rule, labels: self.told(&alert.labels), alert: Some(alert) });
+            let restored = state.restored.values();
+            seen.chain(restored.map(move |r| Firing { rule, labels: r.labels.clone(), alert: None }))
+        })
+    }
+
+    /// The labels with which an alert is told: those of the instance are added, where it has none of that name.
+    pub fn told(&self, labels: &Labels) -> Labels {
+        if self.instance.is_empty() { labels.clone() } else { self.instance.merged(labels) }
+    }
+
+    /// Whether a rule of this group could have given an alert with these labels: its name, and the labels that the rule
+    /// states without a template.
+    pub fn could_give(&self, labels: &Labels) -> bool {
+        self.config.rules.iter().any(|rule| could_give(rule, labels))
+    }
+
+    /// States that an alert with these labels, those of the instance included, fired since `since`. Where several rules could
+    /// have given it, each holds it until it was evaluated.
+    pub fn restore(&mut self, labels: &Labels, since: Timestamp) {
+        let key = labels.fingerprint();
+        for (rule, state) in self.config.rules.iter().zip(&mut self.states) {
+            if could_give(rule, labels) && !state.is_known {
+                state.restored.insert(key, Restored { labels: labels.clone(), since, kept_since: None });
+            }
+        }
+    }
+
+    /// Takes over what another life of this group knew of rules with the same name and labels; says which of its rules found
+    /// theirs.
+    pub fn inherit(&mut self, mut old: Group) -> Vec<bool> {
+        let mut found = Vec::with_capacity(self.states.len());
+        for (rule, state) in self.config.rules.iter().zip(&mut self.states) {
+            let is_same = |(i, was): (usize, &RuleConfig)| is_same(rule, was).then_some(i);
+            let place = old.config.rules.iter().enumerate().find_map(is_same);
+            found.push(place.is_some());
+            if let Some(i) = place {
+                old.config.rules.remove(i);
+                *state = old.states.remove(i);
+            }
+        }
+        self.unsettled_until = self.unsettled_until.max(old.unsettled_until);
+        found
+    }
+
+    /// Moves all remembered times by `by`, because the wall clock was set.
+    pub fn shift(&mut self, by: Span) {
+        self.unsettled_until = Timestamp(self.unsettled_until.0.saturating_add(by.0));
+        for state in &mut self.states {
+            for alert in state.alerts.values_mut() {
+                alert.active_at += by;
+                let others = [&mut alert.fired_at, &mut alert.kept_since, &mut alert.resolved_at];
+                others.into_iter().flatten().for_each(|at| *at += by);
+            }
+            for restored in state.restored.values_mut() {
+                restored.since += by;
+                restored.kept_since = restored.kept_since.map(|at| at + by);
+            }
+        }
+    }
+
     /// Evaluates all rules at `now`, in order; gives those that failed.
     pub fn step(&mut self, now: Timestamp, host: &mut dyn Host) -> Vec<RuleError> {
         let at = now - self.config.query_offset;
         let mut errors = Vec::new();
-        for (rule, state) in self.config.rules.iter().zip(&mut self.states) {
-            let evaluation = Evaluation { rule, external: &self.external, limit: self.config.limit, now, at };
+        for (i, (rule, state)) in self.config.rules.iter().zip(&mut self.states).enumerate() {
+            let evaluation = Evaluation {
+                rule,
+                external: &self.external,
+                instance: &self.instance,
+                limit: self.config.limit,
+                interval: self.config.interval.unwrap_or(INTERVAL),
+                is_settled: now >= self.unsettled_until,
+                now,
+                at,
+            };
             match evaluation.step(state, host) {
-                Ok(samples) => write(state, samples, at, host),
-                Err(message) => errors.push(RuleError { rule: rule.name.clone(), message }),
+                Ok(samples) => {
+                    state.is_known = true;
+                    write(i, state, samples, at, host);
+                }
+                Err(message) => {
+                    let held: Vec<_> = state.active().flat_map(|alert| evaluation.samples(alert)).collect();
+                    if !held.is_empty() {
+                        host.write(i, at, &held);
+                    }
+                    errors.push(RuleError { index: i, rule: rule.name.clone(), message });
+                }
             }
         }
         errors
     }
 }
 
+impl RuleState {
+    /// The alerts that are pending or fire.
+    fn active(&self) -> impl Iterator<Item = &ActiveAlert> {
+        self.alerts.values().filter(|alert| alert.state != State::Resolved)
+    }
+}
+
+/// Whether a rule could have given an alert with these labels.
+fn could_give(rule: &RuleConfig, labels: &Labels) -> bool {
+    let is_possible = |(name, text): &(String, String)| text.contains("{{") || labels.get(name) == text;
+    matches!(rule.kind, Kind::Alert { .. })
+        && labels.get("alertname") == rule.name
+        && rule.labels.iter().all(is_possible)
+}
+
+/// Whether an edited rule is still the one that it was: what it is called and what it adds is the same.
+fn is_same(rule: &RuleConfig, was: &RuleConfig) -> bool {
+    let kinds = [rule, was].map(|rule| matches!(rule.kind, Kind::Record));
+    kinds[0] == kinds[1] && (&rule.name, &rule.labels) == (&was.name, &was.labels)
+}
+
 /// Writes the samples, and a stale marker for each series that is there no more.
-fn write(state: &mut RuleState, mut samples: Vec<(Labels, f64)>, at: Timestamp, host: &mut dyn Host) {
+fn write(rule: usize, state: &mut RuleState, mut samples: Vec<(Labels, f64)>, at: Timestamp, host: &mut dyn Host) {
     let written: BTreeMap<u64, Labels> =
         samples.iter().map(|(labels, _)| (labels.fingerprint(), labels.clone())).collect();
     let ended = state.written.iter().filter(|(key, _)| !written.contains_key(key));
     samples.extend(ended.map(|(_, labels)| (labels.clone(), stale())));
-    host.write(at, &samples);
+    host.write(rule, at, &samples);
     state.written = written;
 }
 
@@ -133,7 +289,11 @@ fn write(state: &mut RuleState, mut samples: Vec<(Labels, f64)>, at: Timestamp, 
 struct Evaluation<'a> {
     rule: &'a RuleConfig,
     external: &'a External,
+    instance: &'a Labels,
     limit: usize,
+    interval: Span,
+    /// What was restored and is not seen has ended.
+    is_settled: bool,
     now: Timestamp,
     /// The time of the query: `now` less the group's offset.
     at: Timestamp,
@@ -147,7 +307,7 @@ impl Evaluation<'_> {
             Kind::Record => self.record(points),
             Kind::Alert { held_for, keep_firing_for, .. } => {
                 let seen = self.alerts(points, host)?;
-                self.advance(state, seen, *held_for, *keep_firing_for)
+                self.advance(state, seen, *held_for, *keep_firing_for, host)
             }
         }
     }
@@ -218,36 +378,78 @@ impl Evaluation<'_> {
         seen: BTreeMap<u64, ActiveAlert>,
         held_for: Span,
         keep_for: Span,
+        host: &mut dyn Host,
     ) -> Result<Vec<(Labels, f64)>, String> {
         let now = self.now;
-        let mut here = std::collections::BTreeSet::new();
-        for (key, alert) in seen {
-            here.insert(key);
+        let is_kept = |kept: Option<Timestamp>| keep_for > Span::ZERO && now - kept.unwrap_or(now) < keep_for;
+        let stays = |alert: &ActiveAlert| alert.state == State::Firing && is_kept(alert.kept_since);
+        let unseen = state.alerts.iter().filter(|(key, alert)| !seen.contains_key(key) && stays(alert));
+        let count = seen.len() + unseen.count();
+        if self.limit > 0 && count > self.limit {
+            return Err(format!("exceeded limit of {} with {count} alerts", self.limit));
+        }
+        let here: BTreeSet<u64> = seen.keys().copied().collect();
+        for (key, mut alert) in seen {
             match state.alerts.get_mut(&key) {
                 Some(known) if known.state != State::Resolved => {
                     known.value = alert.value;
                     known.annotations = alert.annotations;
                     known.kept_since = None;
                 }
-                _ => drop(state.alerts.insert(key, alert)),
+                _ => {
+                    self.resume(state, &mut alert, held_for, host);
+                    state.alerts.insert(key, alert);
+                }
             }
         }
         state.alerts.retain(|key, alert| here.contains(key) || outlives(alert, keep_for, now));
+        state.restored.retain(|_, restored| !self.is_settled || is_kept(Some(*restored.kept_since.get_or_insert(now))));
         let mut samples = Vec::new();
-        let mut count = 0;
         for alert in state.alerts.values_mut().filter(|a| a.state != State::Resolved) {
-            count += 1;
             if alert.state == State::Pending && now - alert.active_at >= held_for {
                 alert.state = State::Firing;
                 alert.fired_at = Some(now);
             }
             samples.extend(self.samples(alert));
         }
-        if self.limit > 0 && count > self.limit {
-            state.alerts.clear();
-            return Err(format!("exceeded limit of {} with {count} alerts", self.limit));
-        }
+        samples.extend(state.restored.values().map(|restored| self.restored(restored)));
         Ok(samples)
+    }
+
+    /// `ALERTS` of an alert that goes on to fire unseen.
+    fn restored(&self, restored: &Restored) -> (Labels, f64) {
+        let of_instance = |name: &str| !self.instance.get(name).is_empty();
+        let is_own = |name: &str| !of_instance(name) || self.instance.get(name) != restored.labels.get(name);
+        let own = [(NAME, "ALERTS"), ("alertstate", "firing")];
+        (restored.labels.filtered(is_own).merged(&Labels::new(own)), 1.0)
+    }
+
+    /// What is known of an alert from before a restart: that it fired, or since when there was a result.
+    fn resume(&self, state: &mut RuleState, alert: &mut ActiveAlert, held_for: Span, host: &mut dyn Host) {
+        let told = if self.instance.is_empty() { alert.labels.clone() } else { self.instance.merged(&alert.labels) };
+        let restored = state.restored.remove(&told.fingerprint());
+        if state.is_known || (restored.is_none() && held_for == Span::ZERO) {
+            self.resume_firing(alert, restored);
+            return;
+        }
+        let [_, (series, _)] = self.samples(alert);
+        if let Some((seen, began)) = host.for_state(&series, self.at)
+            && began.is_finite()
+        {
+            let began = Timestamp((began * 1000.0) as i64).min(seen);
+            let gap = self.at - seen;
+            // What was not seen did not count, but for what one missed evaluation may hide.
+            let missed = if gap <= self.interval.times(2) { Span::ZERO } else { gap };
+            alert.active_at = (began + missed).min(self.now);
+        }
+        self.resume_firing(alert, restored);
+    }
+
+    fn resume_firing(&self, alert: &mut ActiveAlert, restored: Option<Restored>) {
+        let Some(restored) = restored else { return };
+        alert.state = State::Firing;
+        alert.fired_at = Some(restored.since);
+        alert.active_at = alert.active_at.min(restored.since);
     }
 
     /// `ALERTS` and `ALERTS_FOR_STATE` of an alert.

@@ -10,5 +10,5 @@ pub mod template;
 pub mod yaml;
 
 pub use file::{GroupConfig, Kind, RuleConfig, RuleFile, duration, is_label_name, is_metric_name, read};
-pub use group::{ActiveAlert, Group, Host, RuleError, State};
+pub use group::{ActiveAlert, Firing, Group, Host, INTERVAL, OUTAGE, RuleError, State};
 pub use template::{External, Template};

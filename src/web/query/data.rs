@@ -101,8 +101,8 @@ pub struct Hot {
 }
 
 impl Hot {
-    /// What of the wanted spans is not in memory.
-    fn older(&self, wanted: &[Wanted]) -> Option<(PathBuf, Vec<Wanted>)> {
+    /// What of the wanted spans is not in memory, and the folder where it is.
+    pub fn older(&self, wanted: &[Wanted]) -> Option<(PathBuf, Vec<Wanted>)> {
         let older = wanted.iter().filter(|one| one.from < self.since).cloned();
         let older: Vec<Wanted> = older.map(|one| Wanted { to: one.to.min(self.since), ..one }).collect();
         self.folder.clone().filter(|_| !older.is_empty()).map(|folder| (folder, older))

@@ -21,7 +21,7 @@ impl Host for Given {
         answer.map(|points| points.into_iter().map(point).collect())
     }
 
-    fn write(&mut self, at: Timestamp, samples: &[(Labels, f64)]) {
+    fn write(&mut self, _rule: usize, at: Timestamp, samples: &[(Labels, f64)]) {
         for (labels, value) in samples {
             let value = if is_stale(*value) { "stale".into() } else { value.to_string() };
             self.written.push(format!("{} {labels} {value}", at.millis() / 1000));
@@ -103,4 +103,67 @@ fn a_rule_that_fails_is_named_and_writes_nothing() {
     assert_eq!(errors.iter().map(|e| e.rule.as_str()).collect::<Vec<_>>(), ["x", "A"]);
     assert!(errors.iter().all(|e| e.message.contains("same labelset")), "{errors:?}");
     assert!(host.written.is_empty());
+}
+
+#[test]
+fn what_fired_before_a_restart_goes_on_to_fire_until_it_is_settled() {
+    let fired = Labels::new([("alertname", "Down"), ("job", "api"), ("severity", "page")]);
+    let restored = |settled: i64| {
+        let mut group = group("  - alert: Down\n    expr: up == 0\n    for: 1h\n    labels: {severity: page}\n");
+        group = group.unsettled_until(Timestamp(settled));
+        group.restore(&fired, Timestamp(5000));
+        // No rule could have given these.
+        group.restore(&fired.with("severity", "warn"), Timestamp(5000));
+        group.restore(&fired.with("alertname", "Up"), Timestamp(5000));
+        group
+    };
+    let names = |group: &Group| group.firing().map(|f| (f.labels.clone(), f.alert.is_some())).collect::<Vec<_>>();
+    let mut unseen = restored(60_000);
+    assert_eq!(names(&unseen), [(fired.clone(), false)]);
+    let mut given = Given::default();
+    given.answers.insert("up == 0".into(), Ok(Vec::new()));
+    for (at, fires) in [(30_000, true), (59_999, true), (60_000, false), (90_000, false)] {
+        assert_eq!(unseen.step(Timestamp(at), &mut given), []);
+        assert_eq!(!names(&unseen).is_empty(), fires, "{at}");
+    }
+    let mut seen = restored(60_000);
+    given.answers.insert("up == 0".into(), one(&[("job", "api")], 0.0));
+    assert_eq!(seen.step(Timestamp(30_000), &mut given), []);
+    assert_eq!(names(&seen), [(fired.clone(), true)]);
+    // An error ends nothing, also where it was never seen.
+    let mut failing = restored(60_000);
+    given.answers.insert("up == 0".into(), Err("no".into()));
+    assert_eq!(failing.step(Timestamp(90_000), &mut given).len(), 1);
+    assert_eq!(names(&failing), [(fired, false)]);
+}
+
+#[test]
+fn an_edited_rule_keeps_its_alerts_and_another_begins_anew() {
+    let text = "  - alert: Down\n    expr: up == 0\n    labels: {severity: page}\n";
+    let mut given = Given::default();
+    for expression in ["up == 0", "up < 1"] {
+        given.answers.insert(expression.into(), one(&[("job", "api")], 0.0));
+    }
+    for (edited, kept) in [(text.replace("up == 0", "up < 1"), true), (text.replace("page", "warn"), false)] {
+        let mut old = group(text);
+        old.step(Timestamp(1000), &mut given);
+        let mut new = group(&edited);
+        assert_eq!(new.inherit(old), [kept]);
+        assert_eq!(new.firing().count(), usize::from(kept));
+    }
+}
+
+#[test]
+fn over_the_limit_nothing_is_forgotten() {
+    let text = "groups:\n- name: g\n  limit: 1\n  rules:\n  - alert: Down\n    expr: up == 0\n";
+    let file = read(text, 0, &mut Problems::default()).unwrap();
+    let mut group = Group::new(file.groups[0].clone(), External::default());
+    let mut given = Given::default();
+    given.answers.insert("up == 0".into(), one(&[("job", "a")], 0.0));
+    assert_eq!(group.step(Timestamp(1000), &mut given), []);
+    let both = ["a", "b"].map(|job| (Labels::new([("job", job)]), 0.0)).to_vec();
+    given.answers.insert("up == 0".into(), Ok(both));
+    let errors = group.step(Timestamp(2000), &mut given);
+    assert_eq!(errors[0].message, "exceeded limit of 1 with 2 alerts");
+    assert_eq!(group.firing().count(), 1);
 }

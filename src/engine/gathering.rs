@@ -1,0 +1,270 @@
+//! What a rule's alerts gather in since T0, and what was known of them before.
+//!
+//! Enters: a deployment that went live, a restart, an answer about the past. Leaves: what is to be asked, and the evidence
+//! that an alert begins with.
+
+use std::collections::BTreeMap;
+
+use super::history::{Ask, Question, Told};
+use crate::base::{Labels, Span, Timestamp};
+use crate::rule::evidence::{self, MINUTE, Past};
+use crate::rule::{Asks, Evidence, Known, Rule, Value};
+
+/// How long after its end a bucket is counted: looks that were due before may arrive after it.
+const LATE: Span = Span::secs(2);
+
+/// How long an answer is waited for: disks are slow, and many rules may ask.
+const PATIENCE: Span = Span::mins(10);
+
+/// The most buckets that are counted at once; older ones are a gap.
+const CATCH_UP: i64 = 30;
+
+/// Of one rule.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathering {
+    /// Minute 0: T0, or when it began to be judged.
+    origin: Timestamp,
+    /// Whether a deployment is live; `origin` is its T0, but for shares, which are counted on.
+    is_watch: bool,
+    /// The past ends here: T0, or where it began to be judged.
+    until: Timestamp,
+    /// What was gathered before a restart was asked for.
+    is_replayed: bool,
+    known: BTreeMap<u64, Known>,
+    /// Buckets until here were counted.
+    counted: Option<(Span, Timestamp)>,
+    asked: Option<Asked>,
+    asked_at: Timestamp,
+    /// Why nothing is known of the past.
+    pub(super) failure: Option<String>,
+}
+
+/// A question that is not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    /// What was before `origin`.
+    Past(u64),
+    /// What was gathered from `origin` on, before a restart.
+    Replay(u64),
+}
+
+/// What an answer was about.
+#[derive(Clone, Debug)]
+pub(super) enum Answered {
+    /// Nobody waits for it.
+    Nothing,
+    /// What is known now of the time before, to be journaled while a watch is live.
+    Known(Vec<(Labels, Known)>),
+    /// What was gathered before.
+    Replayed(Vec<(Labels, Past)>),
+    /// It could not be told: what was gathered before is a gap.
+    Lost,
+}
+
+impl Gathering {
+    /// Begins at T0 or at the start, with what is known already.
+    pub(super) fn new(origin: Timestamp, is_watch: bool, known: BTreeMap<u64, Known>) -> Gathering {
+        Gathering { origin, is_watch, until: origin, known, ..Gathering::default() }
+    }
+
+    /// A deployment is live: what was gathered stays, and the past is asked for anew.
+    pub(super) fn go_on(&mut self, t0: Timestamp) {
+        (self.is_watch, self.until) = (true, t0);
+        self.failure = None;
+    }
+
+    pub(super) fn origin(&self) -> Timestamp {
+        self.origin
+    }
+
+    /// What is known of a label set.
+    pub(super) fn known(&self, key: u64) -> Option<&Known> {
+        self.known.get(&key)
+    }
+
+    /// Until when the past is asked for.
+    pub(super) fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    pub(super) fn is_watch(&self) -> bool {
+        self.is_watch
+    }
+
+    /// Whether anything is known of the time before.
+    pub(super) fn is_known(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// Whether nothing may be entered or left until an answer comes: what stands may rest on what is asked.
+    pub(super) fn holds_up(&self, asks: &Asks, now: Timestamp) -> bool {
+        // An answer that does not come holds nothing up for ever.
+        if now - self.asked_at > PATIENCE {
+            return false;
+        }
+        match self.asked {
+            // What was gathered before a restart is asked for next.
+            Some(Asked::Past(_)) => asks.waits_for_past() || !self.is_replayed,
+            Some(Asked::Replay(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Whether this is the answer that it waits for.
+    pub(super) fn waits_for(&self, ticket: u64) -> bool {
+        matches!(self.asked, Some(Asked::Past(asked) | Asked::Replay(asked)) if asked == ticket)
+    }
+
+    /// Whether what was gathered before a restart is still being read.
+    pub(super) fn is_replaying(&self) -> bool {
+        matches!(self.asked, Some(Asked::Replay(_)))
+    }
+
+    /// Whether an answer is out.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    pub(super) fn shift(&mut self, by: Span) {
+        self.origin += by;
+        self.until += by;
+        self.asked_at += by;
+        if let Some((_, until)) = &mut self.counted {
+            *until += by;
+        }
+    }
+
+    /// The evidence that an alert begins with; none where nothing is to be gathered.
+    pub(super) fn begin(&self, asks: &Asks, key: u64, now: Timestamp) -> Option<Evidence> {
+        if !asks.is_any() {
+            return None;
+        }
+        let origin = if self.origin == Timestamp::default() { now } else { self.origin };
+        Some(Evidence::new(asks, origin, self.known.get(&key).cloned()))
+    }
+
+    /// Asks for the time before `origin`.
+    pub(super) fn ask_past(
+        &mut self,
+        rule: &Rule,
+        asks: &Asks,
+        interval: Span,
+        ticket: u64,
+        now: Timestamp,
+    ) -> Option<Question> {
+        let ask = ask_of(rule)?;
+        let step = self.step(rule);
+        let steps = asks.past().0 / step.0.max(1);
+        (self.asked, self.asked_at) = (Some(Asked::Past(ticket)), now);
+        let (from, to) = (self.until - step.times(steps), self.until);
+        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, reading: reading(interval) })
+    }
+
+    /// Asks for what was gathered from `origin` to now, if that is a step or more.
+    pub(super) fn ask_replay(&mut self, rule: &Rule, interval: Span, ticket: u64, now: Timestamp) -> Option<Question> {
+        let step = self.step(rule);
+        let steps = (now - self.origin).0.div_euclid(step.0.max(1));
+        if steps < 1 || self.is_replayed {
+            return None;
+        }
+        let ask = ask_of(rule)?;
+        self.is_replayed = true;
+        (self.asked, self.asked_at) = (Some(Asked::Replay(ticket)), now);
+        let (from, to) = (self.origin, self.origin + step.times(steps));
+        if matches!(ask, Ask::Events { .. }) {
+            self.counted = Some((step, to));
+        }
+        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, reading: reading(interval) })
+    }
+
+    /// Takes an answer; `known_of` makes of a past what is known.
+    pub(super) fn take(
+        &mut self,
+        told: Told,
+        key_of: impl Fn(&Labels) -> Labels,
+        known_of: impl Fn(&Past) -> Known,
+    ) -> Answered {
+        let asked = self.asked;
+        match asked {
+            Some(Asked::Past(ticket)) if ticket == told.ticket => {
+                self.asked = None;
+                match told.past {
+                    Ok(past) => {
+                        let known: Vec<(Labels, Known)> =
+                            past.iter().map(|(labels, past)| (key_of(labels), known_of(past))).collect();
+                        self.known =
+                            known.iter().map(|(labels, known)| (labels.fingerprint(), known.clone())).collect();
+                        self.failure = known.is_empty().then(|| "nothing is stored of it".to_string());
+                        Answered::Known(known)
+                    }
+                    Err(why) => {
+                        self.failure = Some(why);
+                        Answered::Known(Vec::new())
+                    }
+                }
+            }
+            Some(Asked::Replay(ticket)) if ticket == told.ticket => {
+                self.asked = None;
+                match told.past {
+                    Ok(past) => Answered::Replayed(past.into_iter().map(|(l, past)| (key_of(&l), past)).collect()),
+                    Err(_) => Answered::Lost,
+                }
+            }
+            _ => Answered::Nothing,
+        }
+    }
+
+    /// The length of a bucket: a fifth of the window, and no shorter than looks are apart.
+    pub(super) fn bucket(&self, window: Span, interval: Span) -> Span {
+        Span(evidence::bucket(window).0.max(interval.0))
+    }
+
+    fn step(&self, rule: &Rule) -> Span {
+        match &rule.value {
+            Value::Share { window, .. } => self.counted.map_or(evidence::bucket(*window), |(step, _)| step),
+            Value::Expression { .. } | Value::Remote { .. } => MINUTE,
+        }
+    }
+
+    /// Which minute or bucket a moment lies in; none before the first.
+    pub(super) fn index(&self, rule: &Rule, at: Timestamp) -> Option<usize> {
+        usize::try_from((at - self.origin).0.div_euclid(self.step(rule).0.max(1))).ok()
+    }
+
+    /// The ends of the buckets that are over and not counted yet; those that are too old are left out.
+    pub(super) fn buckets_over(&mut self, step: Span, now: Timestamp) -> Vec<Timestamp> {
+        if step <= Span::ZERO || now.0 <= 0 {
+            return Vec::new();
+        }
+        let late = Span(LATE.0.min(step.0 / 10));
+        // Aligned to the origin, so that a replay has the same buckets.
+        let over = self.origin + step.times((now - late - self.origin).0.div_euclid(step.0));
+        let counted = match self.counted {
+            Some((of, until)) if of == step => until,
+            _ => over,
+        };
+        self.counted = Some((step, over.max(counted)));
+        let missing = ((over - counted).0 / step.0).clamp(0, CATCH_UP);
+        (0..missing).map(|i| over - step.times(missing - 1 - i)).collect()
+    }
+}
+
+/// How far readings of a minute are apart in the past: as the looks are, and no closer than a quarter of a minute.
+fn reading(interval: Span) -> Span {
+    Span::secs(match interval.0 {
+        ..=15_000 => 15,
+        15_001..=30_000 => 30,
+        _ => 60,
+    })
+}
+
+fn ask_of(rule: &Rule) -> Option<Ask> {
+    match &rule.value {
+        Value::Expression { plan, .. } => Some(Ask::Value(plan.clone())),
+        Value::Share { errors, total, by, .. } => {
+            Some(Ask::Events { errors: errors.clone(), total: total.clone(), by: by.clone() })
+        }
+        // What a remote server holds is not asked back.
+        Value::Remote { .. } => None,
+    }
+}

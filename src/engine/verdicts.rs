@@ -1,0 +1,125 @@
+//! What the engine writes about rules: `ALERTS`, `backstop_rule_level`, `backstop_rule_no_data`.
+//!
+//! Each stratum is a family of the store of its own, so that it is written once in a step: right after the rules of it were
+//! judged and something changed, and otherwise from time to time. Which rules are written about says [`super::strata`].
+
+use super::judge::Judge;
+use super::strata::{self, Family, Strata};
+use super::{Config, Engine, OWN_EVERY, Out};
+use crate::base::{Labels, Level, Sample, Timestamp};
+use crate::rule::prometheus::Kind;
+
+/// The strata, and when each was written about last.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    /// By rule, in the order of the configuration: where it is written about.
+    own: Vec<[bool; 3]>,
+    /// By name: whether it is written about in the families of levels and of missing data.
+    groups: std::collections::BTreeMap<String, [bool; 3]>,
+    /// By stratum, from 1 on; the first is written with what else the engine writes.
+    written: Vec<Option<Timestamp>>,
+}
+
+impl Verdicts {
+    /// The order of the rules of `config`, told to `judges`, which are in the order of the configuration.
+    pub(super) fn new(config: &Config, judges: &mut [Judge]) -> Verdicts {
+        let nodes = strata::nodes(&config.rules, &config.groups.groups);
+        // A circle was refused when the configuration was checked. Were there one, its rules would see each other late.
+        let Strata { strata, written, judges_groups } = strata::order(&nodes).unwrap_or_else(|_| strata::flat(&nodes));
+        for (judge, (stratum, judges_groups)) in judges.iter_mut().zip(strata.iter().zip(&judges_groups)) {
+            judge.stratum = *stratum;
+            // Groups go on while a deployment settles; what their alerts say then is planned.
+            judge.rests_while_settling = *stratum == 0 || *judges_groups;
+        }
+        let highest = judges.iter().map(|judge| judge.stratum).max().unwrap_or_default();
+        let mut groups = std::collections::BTreeMap::new();
+        let rules = config.groups.groups.iter().flat_map(|info| &info.group.rules);
+        for (rule, written) in rules.zip(&written[judges.len()..]) {
+            let known: &mut [bool; 3] = groups.entry(rule.name.clone()).or_default();
+            let is_alert = matches!(rule.kind, Kind::Alert { .. });
+            for (family, known) in Family::ALL.into_iter().zip(known.iter_mut().zip(written)) {
+                *known.0 |= *known.1 && (is_alert || family == Family::NoData);
+            }
+        }
+        Verdicts { own: written[..judges.len()].to_vec(), groups, written: vec![None; highest as usize] }
+    }
+
+    /// The last stratum.
+    pub(super) fn highest(&self) -> u32 {
+        self.written.len() as u32
+    }
+}
+
+impl Engine {
+    /// Writes about the strata from 1 on, where that is due; the first is written with what else the engine writes.
+    pub(super) fn renew_verdicts(&mut self, now: Timestamp, out: &mut Out) {
+        for stratum in 1..=self.verdicts.highest() {
+            let written = self.verdicts.written[stratum as usize - 1];
+            if written.is_none_or(|at| at > now || now - at >= OWN_EVERY) {
+                self.write_verdicts(now, stratum, out);
+            }
+        }
+    }
+
+    /// Writes about the rules of one stratum, and wakes those of the strata after it if it is not the first, whose writer
+    /// does so.
+    pub(super) fn write_verdicts(&mut self, now: Timestamp, stratum: u32, out: &mut Out) {
+        let mut families: [Vec<Sample>; 3] = Default::default();
+        for (judge, written) in self.judges.iter().zip(&self.verdicts.own).filter(|(j, _)| j.stratum == stratum) {
+            let samples = [
+                alerts(judge),
+                vec![level(&judge.rule.name, judge.level())],
+                vec![no_data(&judge.rule.name, judge.no_data.is_some())],
+            ];
+            for (family, (samples, written)) in families.iter_mut().zip(samples.into_iter().zip(written)) {
+                family.extend(samples.into_iter().filter(|_| *written));
+            }
+        }
+        if stratum == 0 {
+            let is_written = |name: &str, family: usize| self.verdicts.groups.get(name).is_some_and(|w| w[family]);
+            let names = self.groups.alert_names().into_iter().filter(|name| is_written(name, 1));
+            families[1].extend(names.map(|name| level(name, self.state.level_of(name))));
+            let blind = self.groups.blind().into_iter().filter(|(name, _)| is_written(name, 2));
+            families[2].extend(blind.map(|(name, is_blind)| no_data(name, is_blind)));
+        }
+        for (family, samples) in Family::ALL.into_iter().zip(families) {
+            match stratum {
+                0 => self.append_own(now, family.name(), &samples, out),
+                _ => self.append_own(now, &format!("{}/{stratum}", family.name()), &samples, out),
+            }
+        }
+        if let Some(written) = (stratum as usize).checked_sub(1).and_then(|i| self.verdicts.written.get_mut(i)) {
+            *written = Some(now);
+            self.judges.iter_mut().filter(|judge| judge.stratum > stratum).for_each(|judge| judge.wake(now));
+        }
+    }
+}
+
+fn sample(labels: Labels, value: f64) -> Sample {
+    Sample { labels, value, at: None }
+}
+
+fn of_rule(family: Family, rule: &str) -> Labels {
+    Labels::new([("__name__", family.name()), ("rule", rule)])
+}
+
+fn level(rule: &str, level: Level) -> Sample {
+    sample(of_rule(Family::Level, rule), f64::from(level.number()))
+}
+
+fn no_data(rule: &str, is_blind: bool) -> Sample {
+    sample(of_rule(Family::NoData, rule), f64::from(u8::from(is_blind)))
+}
+
+fn alerts(judge: &Judge) -> Vec<Sample> {
+    let of_alert = |alert: &crate::rule::Alert| {
+        let (state, level) = match (alert.level().0, alert.is_pending()) {
+            (Level::Ok, false) => return None,
+            (Level::Ok, true) => ("pending", ""),
+            (level, _) => ("firing", level.as_str()),
+        };
+        let own = [("__name__", Family::Alerts.name()), ("alertstate", state), ("level", level)];
+        Some(sample(alert.labels().merged(&Labels::new(own)), 1.0))
+    };
+    judge.alerts.values().filter_map(of_alert).collect()
+}
