@@ -154,6 +154,7 @@ impl Engine {
             let horizon = self.judges[i].rule.horizon(interval).min(self.store.hot());
             // Twice, since a gap pauses it.
             let from = (now - horizon.times(2) - interval.times(2)).max(self.store.held_since());
+            self.judges[i].alerts.values_mut().for_each(|alert| alert.settle_before(from));
             let steps = ((now - from).0 / step.0).clamp(0, (MOST_REPLAYED / self.judges.len()) as i64);
             turns.extend((0..=steps).map(|k| (now - step.times(k), i)));
         }

@@ -114,6 +114,12 @@ impl Gate {
         }
     }
 
+    /// Forgets what was on its way: it is counted again from readings that are seen again.
+    pub(super) fn settle(&mut self) {
+        self.stand = if self.is_on() { Stand::On { ending: None } } else { Stand::Off };
+        (self.hits, self.hit_until) = (0, None);
+    }
+
     /// Moves what is remembered by `by`, because the wall clock was set.
     pub fn shift(&mut self, by: Span) {
         self.hit_until = self.hit_until.map(|at| at + by);

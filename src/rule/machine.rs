@@ -263,6 +263,14 @@ impl Alert {
         Stood { rule: rule.name.clone(), labels, at, gates, bad_since }
     }
 
+    /// What is seen again begins at `from`: what was on its way when the journal last said how it stands, before that, went its
+    /// way since.
+    pub fn settle_before(&mut self, from: Timestamp) {
+        if self.journaled.is_some_and(|at| at < from) {
+            self.gates.iter_mut().for_each(Gate::settle);
+        }
+    }
+
     /// Sees again, after a restart, what was seen after the journal last said how it stands; that confirms nothing.
     pub fn replay(&mut self, rule: &Rule, asks: &Asks, seen: Judged, setting: Setting) -> Vec<Change> {
         if self.journaled.is_some_and(|at| setting.now <= at) || seen == Judged::Missing {
