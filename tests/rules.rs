@@ -77,6 +77,14 @@ fn the_rules_after_a_deployment_pass() {
 }
 
 #[test]
+fn what_misleads_in_rules_is_as_it_was_measured() {
+    let file = root().join("tests/pitfalls/pitfalls_test.yml");
+    let scratch = Scratch::new("pitfalls");
+    let text = said(&backstop(scratch.path(), &[file.to_str().unwrap()]));
+    assert!(text.contains("9 tests, 21 checks") && text.ends_with("exit 0"), "{text}");
+}
+
+#[test]
 fn every_expectation_that_is_turned_over_fails() {
     let scratch = Scratch::new("promrules_flipped");
     let files = write_flips(scratch.path());
