@@ -243,15 +243,15 @@ impl Shell {
     /// What a rule's value was: read off the loop, one question after the other.
     fn look_back(&mut self, question: Question) {
         let look_back = self.engine.config().look_back;
-        let hot = self.view(&history::wanted(&question, look_back));
+        let hot = self.view(&history::of_memory(&question, look_back));
         let (inputs, turns) = (self.inputs.0.clone(), self.pasts.clone());
         self.senders.spawn("the past of a rule", async move {
             // Closed never: it is only dropped with the shell.
             let _turn = turns.acquire_owned().await;
             let ticket = question.ticket;
             let told = tasks::blocking(move || history::answer(&question, &hot, look_back)).await;
-            let told = told.unwrap_or_else(|why| Told { ticket, past: Err(why) });
-            if let Err(why) = &told.past {
+            let told = told.unwrap_or_else(|why| Told { ticket, what: Err(why) });
+            if let Err(why) = &told.what {
                 tracing::warn!(%why, "The past of a rule cannot be read; it is judged without.");
             }
             drop(inputs.send(Input::History(told)).await);

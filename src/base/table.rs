@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::problem::{Place, Problems};
-use super::{Quantity, SecretRef, SourceRef, Span, Unit};
+use super::{Labels, Quantity, SecretRef, SourceRef, Span, Unit};
 
 /// One value of the configuration with the place it stands at.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +115,27 @@ impl<'a> Table<'a> {
     pub fn node(&mut self, key: &str) -> Option<&'a Node> {
         self.asked.insert(key.to_string());
         self.entries.iter().find(|e| e.key == key).map(|e| &e.node)
+    }
+
+    /// The table `labels`: names of letters, digits and `_` that begin with no digit; a problem for each other.
+    pub fn labels(&mut self, problems: &mut Problems) -> Labels {
+        let Some(mut labels) = self.node("labels").and_then(|n| Table::open(n, "`labels`", problems)) else {
+            return Labels::empty();
+        };
+        let mut pairs = Vec::new();
+        for entry in labels.rest() {
+            let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !word || entry.key.is_empty() || entry.key.starts_with(|c: char| c.is_ascii_digit()) {
+                problems.error(
+                    &entry.place,
+                    format!("`{}` is no name of a label", entry.key),
+                    "letters, digits and `_`",
+                );
+            } else if let Some(value) = String::read(&entry.node, problems) {
+                pairs.push((entry.key.as_str(), value));
+            }
+        }
+        Labels::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
     /// The place of `key` itself, if it stands there.

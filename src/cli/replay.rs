@@ -4,8 +4,6 @@
 //! been sent. Nothing is done: a message counts as taken at once, an execution as gone well, samples are kept by nobody, a
 //! remote server answers nobody; old samples come from a [`Past`]. Used by `backtest` and `test`.
 
-use std::collections::BTreeMap;
-
 use crate::base::{Batch, Span, Timestamp};
 use crate::engine::command::{Command, Reply};
 use crate::engine::history::{Question, Told};
@@ -159,21 +157,17 @@ impl<P: Past> Replay<P> {
 
     /// What a rule's value was: from the old samples, and those that were played.
     fn told(&mut self, question: &Question) -> Told {
-        let look_back = self.engine.config().look_back;
-        let mut past = BTreeMap::new();
-        let result = question.slices().into_iter().try_for_each(|slice| {
-            let spans = question.spans(slice, look_back);
+        let (engine, past) = (&self.engine, &mut self.past);
+        question.told(engine.config().look_back, |_, spans| {
             let reach = |(selector, from, to): &(&Selector, Timestamp, Timestamp)| Reach {
                 selector: (*selector).clone(),
                 from: *from,
                 to: *to,
             };
             let wanted: Vec<Reach> = spans.iter().map(reach).collect();
-            let older = self.past.recorded(&wanted, MOST_OLD)?;
-            let played = self.engine.store().view(spans.iter().map(|(selector, ..)| *selector));
-            question.answer(&played.with_older(older), slice, look_back, &mut past)
-        });
-        Told { ticket: question.ticket, past: result.map(|()| past) }
+            let played = engine.store().view(spans.iter().map(|(selector, ..)| *selector));
+            Ok(played.with_older(past.recorded(&wanted, MOST_OLD)?))
+        })
     }
 
     /// An execution whose steps all went well, at once.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::version::Version;
-use crate::base::table::{Placed, Read, Size, nearest};
+use crate::base::table::{Placed, Size, nearest};
 use crate::base::{Labels, Node, Problems, Span, Table};
 use crate::engine::facts::OnChange;
 use jiff::tz::TimeZone;
@@ -102,7 +102,7 @@ impl App {
         }
         app.interval = positive(&mut table, "interval", app.interval, p);
         app.timeout = positive(&mut table, "timeout", app.timeout, p);
-        app.labels = read_labels(&mut table, p);
+        app.labels = table.labels(p);
         app.version = table.node("version").and_then(|n| Version::read(n, p));
         app.on_change = read_on_change(&mut table, p);
         table.finish(p);
@@ -267,20 +267,4 @@ pub fn size_text(bytes: u64) -> String {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => format!("{bytes}B"),
     }
-}
-
-fn read_labels(table: &mut Table<'_>, problems: &mut Problems) -> Labels {
-    let Some(mut labels) = table.node("labels").and_then(|n| Table::open(n, "`labels`", problems)) else {
-        return Labels::empty();
-    };
-    let mut pairs = Vec::new();
-    for entry in labels.rest() {
-        let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !word || entry.key.is_empty() || entry.key.starts_with(|c: char| c.is_ascii_digit()) {
-            problems.error(&entry.place, format!("`{}` is no name of a label", entry.key), "letters, digits and `_`");
-        } else if let Some(value) = String::read(&entry.node, problems) {
-            pairs.push((entry.key.as_str(), value));
-        }
-    }
-    Labels::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{Ask, Question, Told};
+use super::history::{Ask, Purpose, Question, Told, What};
 use crate::base::{Labels, Span, Timestamp};
 use crate::rule::evidence::{self, MINUTE, Past};
 use crate::rule::{Asks, Evidence, Known, Rule, Value};
@@ -51,8 +51,6 @@ enum Asked {
 /// What an answer was about.
 #[derive(Clone, Debug)]
 pub(super) enum Answered {
-    /// Nobody waits for it.
-    Nothing,
     /// What is known now of the time before, to be journaled while a watch is live.
     Known(Vec<(Labels, Known)>),
     /// What was gathered before.
@@ -147,17 +145,18 @@ impl Gathering {
     pub(super) fn ask_past(
         &mut self,
         rule: &Rule,
-        asks: &Asks,
+        purpose: Purpose,
         interval: Span,
         ticket: u64,
         now: Timestamp,
     ) -> Option<Question> {
+        let Purpose::Calibrate { asks, .. } = &purpose else { return None };
         let ask = ask_of(rule)?;
         let step = self.step(rule);
         let steps = asks.past().0 / step.0.max(1);
         (self.asked, self.asked_at) = (Some(Asked::Past(ticket)), now);
         let (from, to) = (self.until - step.times(steps), self.until);
-        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, reading: reading(interval) })
+        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, purpose, reading: reading(interval) })
     }
 
     /// Asks for what was gathered from `origin` to now, if that is a step or more.
@@ -174,43 +173,27 @@ impl Gathering {
         if matches!(ask, Ask::Events { .. }) {
             self.counted = Some((step, to));
         }
-        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, reading: reading(interval) })
+        let purpose = Purpose::Replay;
+        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, purpose, reading: reading(interval) })
     }
 
-    /// Takes an answer; `known_of` makes of a past what is known.
-    pub(super) fn take(
-        &mut self,
-        told: Told,
-        key_of: impl Fn(&Labels) -> Labels,
-        known_of: impl Fn(&Past) -> Known,
-    ) -> Answered {
-        let asked = self.asked;
-        match asked {
-            Some(Asked::Past(ticket)) if ticket == told.ticket => {
-                self.asked = None;
-                match told.past {
-                    Ok(past) => {
-                        let known: Vec<(Labels, Known)> =
-                            past.iter().map(|(labels, past)| (key_of(labels), known_of(past))).collect();
-                        self.known =
-                            known.iter().map(|(labels, known)| (labels.fingerprint(), known.clone())).collect();
-                        self.failure = known.is_empty().then(|| "nothing is stored of it".to_string());
-                        Answered::Known(known)
-                    }
-                    Err(why) => {
-                        self.failure = Some(why);
-                        Answered::Known(Vec::new())
-                    }
-                }
+    /// Takes the answer that it waits for; `key_of` makes of the labels of an expression those of the alert.
+    pub(super) fn take(&mut self, told: Told, key_of: impl Fn(&Labels) -> Labels) -> Answered {
+        let is_replay = self.is_replaying();
+        self.asked = None;
+        match told.what {
+            Ok(What::Known(known)) => {
+                let known: Vec<(Labels, Known)> = known.into_iter().map(|(l, known)| (key_of(&l), known)).collect();
+                self.known = known.iter().map(|(labels, known)| (labels.fingerprint(), known.clone())).collect();
+                self.failure = known.is_empty().then(|| "nothing is stored of it".to_string());
+                Answered::Known(known)
             }
-            Some(Asked::Replay(ticket)) if ticket == told.ticket => {
-                self.asked = None;
-                match told.past {
-                    Ok(past) => Answered::Replayed(past.into_iter().map(|(l, past)| (key_of(&l), past)).collect()),
-                    Err(_) => Answered::Lost,
-                }
+            Ok(What::Past(past)) => Answered::Replayed(past.into_iter().map(|(l, past)| (key_of(&l), past)).collect()),
+            Err(_) if is_replay => Answered::Lost,
+            Err(why) => {
+                self.failure = Some(why);
+                Answered::Known(Vec::new())
             }
-            _ => Answered::Nothing,
         }
     }
 

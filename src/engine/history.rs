@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::civil::Weekday;
+
 use crate::base::{Labels, Span, Timestamp};
 use crate::promql::{self, Plan};
 use crate::rule::evidence::Past;
-use crate::store::{Samples, Selector};
+use crate::rule::{Asks, Known};
+use crate::store::{Samples, Selector, View};
 
 /// What is asked of the past.
 #[derive(Clone, Debug)]
@@ -26,8 +29,26 @@ pub struct Question {
     pub to: Timestamp,
     /// Between two points of the grid.
     pub step: Span,
+    /// What for.
+    pub purpose: Purpose,
     /// The value of a step is the mean of its readings, so far apart; a part of the step.
     pub reading: Span,
+}
+
+/// What the past is asked for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// What was usual before T0, worked out where the samples are read: it takes some milliseconds a label set.
+    Calibrate {
+        /// What the rule's conditions ask for.
+        asks: Asks,
+        /// Times that were not usual.
+        left_out: Vec<(Timestamp, Timestamp)>,
+        /// The zone of days of the week.
+        zone: jiff::tz::TimeZone,
+    },
+    /// What was gathered before a restart.
+    Replay,
 }
 
 /// What is asked for each step.
@@ -53,13 +74,22 @@ impl PartialEq for Question {
     }
 }
 
-/// The answer to a question.
+/// The answer to a question, by the labels that the expression gives.
 #[derive(Clone, Debug)]
 pub struct Told {
     /// Which question.
     pub ticket: u64,
-    /// The past of each label set, or why it cannot be told.
-    pub past: Result<BTreeMap<Labels, Past>, String>,
+    /// What was asked, or why it cannot be told.
+    pub what: Result<What, String>,
+}
+
+/// What was told.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// What is known of the time before T0.
+    Known(Vec<(Labels, Known)>),
+    /// The values themselves.
+    Past(Vec<(Labels, Past)>),
 }
 
 /// The longest stretch that is answered at once.
@@ -101,7 +131,7 @@ impl Question {
     ///
     /// # Errors
     /// Why the expression has no values over this data.
-    pub fn answer(
+    fn answer(
         &self,
         samples: &impl Samples,
         (from, to): (Timestamp, Timestamp),
@@ -164,10 +194,41 @@ impl Question {
         )
     }
 
-    /// Answers from one view of everything: where all samples are in memory.
-    pub fn answer_all(&self, samples: &impl Samples, look_back: Span) -> Told {
-        let mut told = BTreeMap::new();
-        let result = self.slices().into_iter().try_for_each(|slice| self.answer(samples, slice, look_back, &mut told));
-        Told { ticket: self.ticket, past: result.map(|()| told) }
+    /// Answers slice by slice; `view` hands out the samples of a slice, of these series.
+    pub fn told<S: Samples>(
+        &self,
+        look_back: Span,
+        mut view: impl FnMut((Timestamp, Timestamp), Vec<(&Selector, Timestamp, Timestamp)>) -> Result<S, String>,
+    ) -> Told {
+        let mut past = BTreeMap::new();
+        let result = self.slices().into_iter().try_for_each(|slice| {
+            let samples = view(slice, self.spans(slice, look_back))?;
+            self.answer(&samples, slice, look_back, &mut past)
+        });
+        Told { ticket: self.ticket, what: result.map(|()| self.purpose.of(self.to, past)) }
     }
+
+    /// Answers from one view of everything: where all samples are in memory.
+    pub fn answer_all(&self, samples: &View, look_back: Span) -> Told {
+        self.told(look_back, |_, _| Ok(samples.clone()))
+    }
+}
+
+impl Purpose {
+    /// What the past until `t0` says for it.
+    fn of(&self, t0: Timestamp, past: BTreeMap<Labels, Past>) -> What {
+        match self {
+            Purpose::Replay => What::Past(past.into_iter().collect()),
+            Purpose::Calibrate { asks, left_out, zone } => {
+                let weekend = |at: Timestamp| is_weekend(at, zone);
+                let known = |(labels, past): (Labels, Past)| (labels, Known::of(asks, &past, t0, left_out, &weekend));
+                What::Known(past.into_iter().map(known).collect())
+            }
+        }
+    }
+}
+
+fn is_weekend(at: Timestamp, zone: &jiff::tz::TimeZone) -> bool {
+    let Ok(moment) = jiff::Timestamp::from_millisecond(at.0) else { return false };
+    matches!(moment.to_zoned(zone.clone()).weekday(), Weekday::Saturday | Weekday::Sunday)
 }

@@ -120,6 +120,11 @@ impl Judge {
         self.alerts.values().map(|a| a.level().0).max().unwrap_or_default()
     }
 
+    /// What each of its alerts carries: the rule's own labels and its name.
+    pub(super) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
     /// When it is due by itself.
     pub(super) fn due_at(&self) -> Timestamp {
         self.due_at

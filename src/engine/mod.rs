@@ -346,6 +346,8 @@ pub struct Engine {
     load: u64,
     board: signals::Board,
     held: held::Held,
+    /// Where the rules stand, by name.
+    names: scope::Names,
     /// Rules whose dependants were journaled in this step.
     stood_noted: std::collections::BTreeSet<String>,
     /// When probes of a verification were asked last.
@@ -421,6 +423,7 @@ impl Engine {
             }
         }
         let board = signals::Board::new(&config.signals);
+        let names = scope::Names::new(&judges);
         let groups = groups::Groups::new(&config.groups, &state.alerts, now);
         let verdicts = verdicts::Verdicts::new(&config, &mut judges);
         Engine {
@@ -445,6 +448,7 @@ impl Engine {
             load: 0,
             board,
             held: held::Held::default(),
+            names,
             stood_noted: std::collections::BTreeSet::new(),
             asked_for: BTreeMap::new(),
         }
@@ -750,6 +754,7 @@ impl Engine {
             (self.version, self.version_from) = (None, None);
         }
         self.config = config;
+        self.names = scope::Names::new(&self.judges);
         self.board.renew(&self.config.signals);
         self.held.begin_anew();
         self.settle_signals(now, out);
@@ -768,7 +773,7 @@ impl Engine {
             .state
             .alerts
             .iter()
-            .filter(|(rule, _)| !self.judges.iter().any(|j| j.rule.name == **rule) && !self.groups.has_alert(rule))
+            .filter(|(rule, _)| self.judge_named(rule).is_none() && !self.groups.has_alert(rule))
             .flat_map(|(rule, of)| {
                 of.values().map(|s| (rule.clone(), s.labels.clone(), s.level, s.due, s.because.clone()))
             })
@@ -896,7 +901,7 @@ impl Engine {
 
     /// The lines that an alert is about.
     fn lines(&self, now: Timestamp, rule: &str, labels: &Labels) -> Vec<Line> {
-        let judged = self.judges.iter().map(|judge| &judge.rule).find(|known| known.name == rule);
+        let judged = self.judge_named(rule).map(|judge| &judge.rule);
         let evidence = match judged {
             Some(rule) => rule.evidence(self.config.look_back),
             None => self.groups.evidence(rule, self.config.look_back),

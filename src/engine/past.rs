@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Weekday;
-
 use super::gathering::{Answered, Gathering};
-use super::history::Told;
+use super::history::{Purpose, Question, Told};
 use super::judge::Judge;
 use super::{Effect, Engine, Event, Out};
 use crate::base::{Labels, Span, Timestamp};
@@ -62,9 +60,15 @@ impl Engine {
 
     /// Asks for the time before T0.
     fn ask_past(&mut self, i: usize, now: Timestamp, out: &mut Out) {
+        let purpose = self.calibration_of(i);
         let judge = &mut self.judges[i];
         let interval = judge.interval_in(&self.store);
-        if let Some(question) = judge.gathering.ask_past(&judge.rule, &judge.asks, interval, self.asked, now) {
+        let question = judge.gathering.ask_past(&judge.rule, purpose, interval, self.asked, now);
+        self.put(question, out);
+    }
+
+    fn put(&mut self, question: Option<Question>, out: &mut Out) {
+        if let Some(question) = question {
             self.asked += 1;
             out.effects.push(Effect::History(Box::new(question)));
         }
@@ -75,22 +79,20 @@ impl Engine {
         let judge = &mut self.judges[i];
         let interval = judge.interval_in(&self.store);
         let is_new = !judge.gathering.is_known() && judge.gathering.failure.is_none();
-        let question = match is_new && judge.asks.needs_past() {
-            true => judge.gathering.ask_past(&judge.rule, &judge.asks, interval, self.asked, now),
-            false => judge.gathering.ask_replay(&judge.rule, interval, self.asked, now),
-        };
-        if let Some(question) = question {
-            self.asked += 1;
-            out.effects.push(Effect::History(Box::new(question)));
+        if is_new && judge.asks.needs_past() {
+            return self.ask_past(i, now, out);
         }
+        let question = judge.gathering.ask_replay(&judge.rule, interval, self.asked, now);
+        self.put(question, out);
     }
 
     /// An answer about the past of a rule.
     pub(super) fn take_history(&mut self, now: Timestamp, told: Told, out: &mut Out) {
         // Tickets are never given twice; one that nobody waits for any more changes nothing.
         let Some(i) = self.judges.iter().position(|judge| judge.gathering.waits_for(told.ticket)) else { return };
-        match self.take_answer_of(i, told) {
-            Answered::Nothing => return,
+        let labels = self.judges[i].labels().clone();
+        let key_of = |of: &Labels| of.without_name().merged(&labels);
+        match self.judges[i].gathering.take(told, key_of) {
             Answered::Known(known) => {
                 match self.judges[i].asks.counts_events() {
                     true => self.judges[i].learn(),
@@ -118,16 +120,11 @@ impl Engine {
         self.judges[i].wake(now);
     }
 
-    fn take_answer_of(&mut self, i: usize, told: Told) -> Answered {
+    /// What the past of a rule is to be made of.
+    fn calibration_of(&self, i: usize) -> Purpose {
         let judge = &self.judges[i];
-        let (rule, asks, t0) = (judge.rule.name.clone(), judge.asks.clone(), judge.gathering.origin());
-        let left_out = self.unusual(&rule, t0);
-        let zone = self.config.zone.clone();
-        let weekend = move |at: Timestamp| is_weekend(at, &zone);
-        let labels = judge.rule.labels.with("alertname", &rule);
-        let key_of = |of: &Labels| of.without_name().merged(&labels);
-        let known_of = |past: &crate::rule::evidence::Past| Known::of(&asks, past, t0, &left_out, &weekend);
-        self.judges[i].gathering.take(told, key_of, known_of)
+        let left_out = self.unusual(&judge.rule.name, judge.gathering.until());
+        Purpose::Calibrate { asks: judge.asks.clone(), left_out, zone: self.config.zone.clone() }
     }
 
     /// Times before T0 that were not usual for a rule: its incidents, and deployments until they settled.
@@ -178,13 +175,16 @@ impl Engine {
             Change::Level(t) => (&t.rule, &t.labels),
             Change::Criterion { rule, labels, .. } | Change::Target { rule, labels, .. } => (rule, labels),
         };
-        let judge = self.judges.iter().find(|judge| judge.rule.name == *rule);
-        let stood = judge.and_then(|j| Some(j.alerts.get(&labels.fingerprint())?.stands(&j.rule, now)));
+        let stood =
+            self.judge_named(rule).and_then(|j| Some(j.alerts.get(&labels.fingerprint())?.stands(&j.rule, now)));
         // What waits for it was held or freed by it, which a replay from before would not know; what it saw at this moment is
         // seen again. Once in a step: many alerts of one rule change together.
         let is_first = self.stood_noted.insert(rule.clone());
-        let dependants = self.judges.iter().filter(|judge| is_first && judge.rule.waits_for(rule));
-        let dependants = dependants.flat_map(|j| j.alerts.values().map(|a| a.stands(&j.rule, now - Span::millis(1))));
+        let dependants = if is_first { self.names.waiting(rule) } else { &[] };
+        let dependants = dependants
+            .iter()
+            .map(|i| &self.judges[*i])
+            .flat_map(|j| j.alerts.values().map(|a| a.stands(&j.rule, now - Span::millis(1))));
         let dependants = dependants.take(MOST_NOTED);
         let all: Vec<_> = stood.into_iter().chain(dependants).collect();
         for stood in all {
@@ -208,9 +208,4 @@ impl Engine {
             Some(None) | None => Some("nothing is stored of its past".into()),
         })
     }
-}
-
-fn is_weekend(at: Timestamp, zone: &jiff::tz::TimeZone) -> bool {
-    let Ok(moment) = jiff::Timestamp::from_millisecond(at.0) else { return false };
-    matches!(moment.to_zoned(zone.clone()).weekday(), Weekday::Saturday | Weekday::Sunday)
 }

@@ -1,16 +1,47 @@
 //! Whether a rule is judged now: by the age and phase of the watch, by what it depends on, by what its criterion waits for.
 
+use std::collections::HashMap;
+
 use super::Engine;
 use super::judge::{Judge, Situation};
 use crate::base::{Level, SourceRef, Span, Timestamp};
-use crate::rule::{Alert, Baseline, Change, Dependency, Rule, Turn};
+use crate::rule::{Alert, Change, Dependency, Rule, Turn};
+
+/// Where the rules stand, by name, and which of them wait for another: thousands of alerts may change in one step.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    of: HashMap<String, usize>,
+    waiting: HashMap<String, Vec<usize>>,
+}
+
+impl Names {
+    pub(super) fn new(judges: &[Judge]) -> Names {
+        let mut names = Names::default();
+        for (i, judge) in judges.iter().enumerate() {
+            names.of.insert(judge.rule.name.clone(), i);
+            for name in judge.rule.waited_for() {
+                let waiting = names.waiting.entry(name.to_string()).or_default();
+                if waiting.last() != Some(&i) {
+                    waiting.push(i);
+                }
+            }
+        }
+        names
+    }
+
+    /// The rules that depend on that one, or whose criterion waits for it.
+    pub(super) fn waiting(&self, rule: &str) -> &[usize] {
+        self.waiting.get(rule).map_or(&[], Vec::as_slice)
+    }
+}
 
 impl Engine {
     /// How the rule with index `i` is to be judged at `now`.
     pub(super) fn situation_of(&self, i: usize, now: Timestamp) -> Situation {
-        let rule = &self.judges[i].rule;
+        let judge = &self.judges[i];
+        let rule = &judge.rule;
         let with = rule.rollback.as_ref().is_none_or(|c| c.with.iter().all(|name| self.is_critical(name)));
-        let (may, held) = match self.kept_out(rule, now) {
+        let (may, held) = match self.kept_out(judge, now) {
             Some(why) => (Turn::Out, Some(why)),
             None => match (self.dependency_in_trouble(rule, now), self.warms_up(rule, now)) {
                 (Some(why), _) => (Turn::Held, Some(why)),
@@ -22,11 +53,10 @@ impl Engine {
     }
 
     /// Why a rule is not judged at all now: it asks for a watch, or for another phase.
-    fn kept_out(&self, rule: &Rule, now: Timestamp) -> Option<String> {
+    fn kept_out(&self, judge: &Judge, now: Timestamp) -> Option<String> {
+        let rule = &judge.rule;
         let live = self.state.watches.live().and_then(|d| d.t0);
-        let asks_for_watch = rule.over_watch
-            || !rule.scope.phases.is_empty()
-            || (matches!(rule.baseline, Baseline::History | Baseline::Before | Baseline::Peak) && uses_baseline(rule));
+        let asks_for_watch = judge.asks.holds_against_past() || rule.over_watch || !rule.scope.phases.is_empty();
         match live {
             None if asks_for_watch => Some("it is judged during a watch only, and none is live".into()),
             Some(t0) if !rule.scope.phases.is_empty() => {
@@ -64,8 +94,8 @@ impl Engine {
         })
     }
 
-    fn judge_named(&self, name: &str) -> Option<&Judge> {
-        self.judges.iter().find(|judge| judge.rule.name == name)
+    pub(super) fn judge_named(&self, name: &str) -> Option<&Judge> {
+        self.names.of.get(name).and_then(|i| self.judges.get(*i))
     }
 
     fn is_critical(&self, name: &str) -> bool {
@@ -77,7 +107,9 @@ impl Engine {
         let (Change::Level(crate::rule::Transition { rule, .. }) | Change::Criterion { rule, .. }) = change else {
             return;
         };
-        self.judges.iter_mut().filter(|judge| judge.rule.waits_for(rule)).for_each(|judge| judge.wake(now));
+        for i in self.names.waiting(rule) {
+            self.judges[*i].wake(now);
+        }
     }
 
     /// Since when an alert's trouble stands: before T0 too, where its own past shows that.
@@ -103,12 +135,4 @@ fn trouble(judge: &Judge, now: Timestamp) -> Option<String> {
         (None, Some(why)) => Some(format!("{name} failed ({why})")),
         (None, None) => None,
     }
-}
-
-fn uses_baseline(rule: &Rule) -> bool {
-    use crate::rule::{Clause, When};
-    rule.conditions().any(|(_, condition)| match &condition.when {
-        When::Test(test) => test.0.iter().any(|clause| matches!(clause, Clause::Baseline(..))),
-        When::Critical | When::Present => false,
-    })
 }

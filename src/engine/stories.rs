@@ -31,7 +31,7 @@ pub(super) fn alert(engine: &Engine, t: &Transition, changed: Changed, before: O
             }
         }
         _ => {
-            let rule = engine.judges.iter().find(|j| j.rule.name == t.rule).map(|j| &j.rule);
+            let rule = engine.judge_named(&t.rule).map(|j| &j.rule);
             let (summary, runbook) = match rule {
                 Some(rule) => (rule.summary.clone(), rule.runbook.clone()),
                 None => engine.groups.words(&t.rule, &t.labels),
@@ -368,7 +368,7 @@ const MAX_SIBLINGS: usize = 10;
 /// The rule's other alerts that are not ok, by the labels that tell them apart: the message stands for all of them, as a
 /// newer one replaces an older one that was not sent yet.
 fn siblings(engine: &Engine, t: &Transition) -> Vec<String> {
-    let others: Vec<(&Labels, Level)> = match engine.judges.iter().find(|judge| judge.rule.name == t.rule) {
+    let others: Vec<(&Labels, Level)> = match engine.judge_named(&t.rule) {
         Some(judge) => judge.alerts.values().map(|alert| (alert.labels(), alert.level().0)).collect(),
         None => engine.state.alerts.get(&t.rule).into_iter().flatten().map(|(_, s)| (&s.labels, s.level)).collect(),
     };

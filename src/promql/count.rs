@@ -124,12 +124,7 @@ pub fn count_steps(
             let (times, values) = samples.window(id, start, until.0, &mut cursor);
             let mut before: Option<f64> = None;
             for (time, value) in times.iter().zip(values).filter(|(_, value)| !is_stale(**value) && !value.is_nan()) {
-                let rise = match before {
-                    Some(before) if *value >= before => value - before,
-                    Some(_) => *value,
-                    None => 0.0,
-                };
-                before = Some(*value);
+                let rise = rose(before.replace(*value), *value);
                 // A step ends with its last moment: (start, end].
                 let index = (time - from.0 - 1).div_euclid(step.0.max(1));
                 if let Some(slot) = usize::try_from(index).ok().and_then(|i| group.get_mut(i)) {
@@ -150,6 +145,16 @@ pub fn count_steps(
     counted
 }
 
+/// How far a counter rose; a first sample is only where counting begins.
+fn rose(before: Option<f64>, value: f64) -> f64 {
+    match before {
+        Some(before) if value >= before => value - before,
+        // After a reset the counter began at zero again.
+        Some(_) => value,
+        None => 0.0,
+    }
+}
+
 /// The rise of one series after `start`; none where no sample of it is later. The samples begin a look-back before, so that the
 /// last one before the window can be its base. NaN and stale markers count nothing.
 fn rise(times: &[i64], values: &[f64], start: Timestamp, newborn: Option<Timestamp>) -> Option<Rise> {
@@ -159,14 +164,10 @@ fn rise(times: &[i64], values: &[f64], start: Timestamp, newborn: Option<Timesta
             before = Some(*value);
             continue;
         }
-        let step = match before {
-            Some(before) if *value >= before => value - before,
-            // After a reset the counter began at zero again; so did a newborn one.
-            Some(_) => *value,
+        let step = match before.replace(*value) {
             None if newborn == Some(Timestamp(*time)) => *value,
-            None => 0.0,
+            before => rose(before, *value),
         };
-        before = Some(*value);
         let count = rise.map_or(0.0, |rise| rise.count) + step;
         rise = Some(Rise { count, newest: Timestamp(*time) });
     }

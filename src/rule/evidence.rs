@@ -107,8 +107,8 @@ impl Asks {
             test.0.iter().for_each(|clause| asks.add(rule, role, clause));
         }
         let clears = rule.conditions().filter_map(|(_, c)| c.clear.as_ref()).chain(&rule.scope.arm);
-        for clause in clears.flat_map(|test| &test.0).filter(|clause| matches!(clause, Clause::Baseline(..))) {
-            asks.add_figure(&rule.baseline, clause);
+        if clears.flat_map(|test| &test.0).any(|clause| matches!(clause, Clause::Baseline(..))) {
+            asks.add_figure(&rule.baseline);
         }
         asks
     }
@@ -123,12 +123,12 @@ impl Asks {
             }
             Clause::Baseline(op, offset) => match (&rule.baseline, limit_of(role, *op, *offset)) {
                 (Baseline::History, Some(limit)) => self.history.push((role, *op, *offset, limit)),
-                _ => self.add_figure(&rule.baseline, clause),
+                _ => self.add_figure(&rule.baseline),
             },
         }
     }
 
-    fn add_figure(&mut self, baseline: &Baseline, _: &Clause) {
+    fn add_figure(&mut self, baseline: &Baseline) {
         self.before |= matches!(baseline, Baseline::Before);
         self.peak |= matches!(baseline, Baseline::Peak);
     }
@@ -151,11 +151,6 @@ impl Asks {
     /// Whether it cannot be judged without that: a rule of which this is true is not armed until it is known.
     pub fn waits_for_past(&self) -> bool {
         !self.history.is_empty() || self.before
-    }
-
-    /// Whether something that began at T0 must be seen in whole, so that a restart reads it again.
-    pub fn needs_replay(&self) -> bool {
-        self.is_any()
     }
 
     /// Whether counts of events are asked for, a bucket at a time.

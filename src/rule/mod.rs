@@ -123,11 +123,13 @@ impl Rule {
         self.conditions().map(|(_, c)| of(c)).max().unwrap_or(Span::ZERO)
     }
 
-    /// Whether it depends on that rule, or its criterion waits for it.
-    pub fn waits_for(&self, rule: &str) -> bool {
-        let is_it = |of: &Dependency| matches!(of, Dependency::Rule(name) if name == rule);
-        self.scope.depends_on.iter().any(is_it)
-            || self.rollback.as_ref().is_some_and(|criterion| criterion.with.iter().any(|name| name == rule))
+    /// The rules that it depends on, or that its criterion waits for.
+    pub fn waited_for(&self) -> impl Iterator<Item = &str> {
+        let depends_on = self.scope.depends_on.iter().filter_map(|dependency| match dependency {
+            Dependency::Rule(name) => Some(name.as_str()),
+            Dependency::Source(_) => None,
+        });
+        depends_on.chain(self.rollback.iter().flat_map(|criterion| criterion.with.iter().map(String::as_str)))
     }
 
     /// The series it reads, each with how far back samples of it can take part.

@@ -14,8 +14,8 @@ mod tests;
 mod value;
 
 use super::{Baseline, Clause, Criterion, Dependency, NoData, Rule, Test};
-use crate::base::table::{Placed, Read as _, nearest};
-use crate::base::{Labels, Level, Node, Place, Problems, Span, Table};
+use crate::base::table::{Placed, nearest};
+use crate::base::{Level, Node, Place, Problems, Span, Table};
 use baseline::Kind;
 use condition::{Times, Written};
 
@@ -84,7 +84,7 @@ impl Config {
             baseline::check(baseline, table.key_place("baseline"), &all, kind, scale, problems);
         }
         let value = value::read(&mut table, scale, &all, remote.as_ref(), problems);
-        let labels = read_labels(&mut table, problems);
+        let labels = table.labels(problems);
         let no_data = read_no_data(&mut table, problems);
         let (summary, runbook) = (table.get("summary", problems), table.get("runbook", problems));
         let enabled = table.or("enabled", true, problems);
@@ -205,22 +205,6 @@ fn refuse_over_watch(over: &Place, all: &[&Written], is_history: bool, problems:
         };
         problems.error(place, title, "").also(over, "the mean since the deployment").help(help);
     }
-}
-
-fn read_labels(table: &mut Table<'_>, problems: &mut Problems) -> Labels {
-    let Some(mut labels) = table.node("labels").and_then(|n| Table::open(n, "`labels`", problems)) else {
-        return Labels::empty();
-    };
-    let mut pairs = Vec::new();
-    for entry in labels.rest() {
-        let word = entry.key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !word || entry.key.is_empty() || entry.key.starts_with(|c: char| c.is_ascii_digit()) {
-            problems.error(&entry.place, format!("`{}` is no name of a label", entry.key), "letters, digits and `_`");
-        } else if let Some(value) = String::read(&entry.node, problems) {
-            pairs.push((entry.key.as_str(), value));
-        }
-    }
-    Labels::new(pairs.iter().map(|(name, value)| (*name, value.as_str())))
 }
 
 fn read_no_data(table: &mut Table<'_>, problems: &mut Problems) -> NoData {
