@@ -87,7 +87,7 @@ fn main() {
         let mut worst: Vec<f64> = (0..200)
             .map(|i| {
                 at += Span::secs(1);
-                let one = one(at, if i % 2 == 0 { 9.0 } else { 1.0 });
+                let one = one(&expression(others), at, if i % 2 == 0 { 9.0 } else { 1.0 });
                 let mut changes = 0;
                 let spent = spent(|| changes = count(&engine.step(at, Input::Batch(one))));
                 assert_eq!(changes, 1, "each sample brings its transition");
@@ -137,8 +137,8 @@ fn batch(at: Timestamp, value: f64) -> Batch {
     given("all", at, series.collect())
 }
 
-fn one(at: Timestamp, value: f64) -> Batch {
-    let labels = Labels::new([("__name__", "figure_0"), ("job", "single"), ("instance", "a:1")]);
+fn one(name: &str, at: Timestamp, value: f64) -> Batch {
+    let labels = Labels::new([("__name__", name), ("job", "single"), ("instance", "a:1")]);
     given("single", at, vec![Sample { labels, value, at: None }])
 }
 
