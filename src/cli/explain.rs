@@ -3,7 +3,7 @@
 use super::out::{pad, plural};
 use super::show::{self, When};
 use super::{Context, Exit, Failure};
-use crate::engine::snapshot::{AlertView, RuleView, Snapshot};
+use crate::engine::snapshot::{AlertView, RuleView, Snapshot, WindowView};
 
 /// Explains one rule.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,6 +67,9 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
     }
     let last = rule.evaluated.map_or("not evaluated yet".into(), |at| format!("last {} ago", when.age(at)));
     text += &row("evaluated", &format!("at least every {}, {last}", rule.every.human()));
+    for window in &rule.windows {
+        text += &row("window", &covered(window));
+    }
     for alert in &rule.alerts {
         text += &explained(alert, when);
     }
@@ -77,6 +80,27 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
         text += &format!("  {}  {}\n", evaluation.at.clock(&when.zone), evaluation.text);
     }
     text
+}
+
+/// How much of a window there are samples for.
+fn covered(window: &WindowView) -> String {
+    let (least, most, whole) = (window.least, window.most, window.window);
+    let samples = match (window.series, least >= whole) {
+        (0, _) => "no series".to_string(),
+        (1, true) => "samples over all of it".to_string(),
+        (series, true) => format!("samples over all of it, of {}", format_args!("{series} series")),
+        (1, false) => format!("samples over {} of {}", least.human(), whole.human()),
+        (series, false) => {
+            format!(
+                "samples over {} to {} of {}, of {}",
+                least.human(),
+                most.human(),
+                whole.human(),
+                format_args!("{series} series")
+            )
+        }
+    };
+    format!("{}: {samples}", window.reads)
 }
 
 /// The remote server that gives the value, and what is known of it.

@@ -35,6 +35,10 @@ pub(super) struct Gathering {
     counted: Option<(Span, Timestamp)>,
     asked: Option<Asked>,
     asked_at: Timestamp,
+    /// Until when the rule was judged in this life before it was asked.
+    judged: Option<Timestamp>,
+    /// How far the looks of the rule were apart when it began.
+    interval: Span,
     /// Why nothing is known of the past.
     pub(super) failure: Option<String>,
 }
@@ -60,15 +64,24 @@ pub(super) enum Answered {
 }
 
 impl Gathering {
-    /// Begins at T0 or at the start, with what is known already.
-    pub(super) fn new(origin: Timestamp, is_watch: bool, known: BTreeMap<u64, Known>) -> Gathering {
-        Gathering { origin, is_watch, until: origin, known, ..Gathering::default() }
+    /// Begins at T0 or at the start, with what is known already; `live` is T0 of the watch.
+    pub(super) fn new(
+        origin: Timestamp,
+        live: Option<Timestamp>,
+        known: BTreeMap<u64, Known>,
+        judged: Option<Timestamp>,
+        interval: Span,
+    ) -> Gathering {
+        let (is_watch, until) = (live.is_some(), live.unwrap_or(origin));
+        Gathering { origin, is_watch, until, known, judged, interval, ..Gathering::default() }
     }
 
     /// A deployment is live: what was gathered stays, and the past is asked for anew.
     pub(super) fn go_on(&mut self, t0: Timestamp) {
         (self.is_watch, self.until) = (true, t0);
         self.failure = None;
+        // What is asked for now takes the place of that answer, which is asked for again after it.
+        self.is_replayed &= !self.is_replaying();
     }
 
     pub(super) fn origin(&self) -> Timestamp {
@@ -83,6 +96,11 @@ impl Gathering {
     /// Until when the past is asked for.
     pub(super) fn until(&self) -> Timestamp {
         self.until
+    }
+
+    /// Until when the rule was judged in this life, before it began to gather.
+    pub(super) fn judged(&self) -> Option<Timestamp> {
+        self.judged
     }
 
     pub(super) fn is_watch(&self) -> bool {
@@ -118,6 +136,20 @@ impl Gathering {
         matches!(self.asked, Some(Asked::Replay(_)))
     }
 
+    /// What was gathered before a restart is not waited for any more where it does not come in time.
+    pub(super) fn give_up(&mut self, now: Timestamp) {
+        if self.is_replaying() && now - self.asked_at > PATIENCE {
+            self.asked = None;
+        }
+    }
+
+    /// It is judged though an answer is out: what is seen of now is not to be judged again.
+    pub(super) fn judge(&mut self, now: Timestamp) {
+        if self.asked.is_some() {
+            self.judged = Some(now);
+        }
+    }
+
     /// Whether an answer is out.
     pub(super) fn is_waiting(&self) -> bool {
         self.asked.is_some()
@@ -127,6 +159,7 @@ impl Gathering {
         self.origin += by;
         self.until += by;
         self.asked_at += by;
+        self.judged = self.judged.map(|at| at + by);
         if let Some((_, until)) = &mut self.counted {
             *until += by;
         }
@@ -138,7 +171,12 @@ impl Gathering {
             return None;
         }
         let origin = if self.origin == Timestamp::default() { now } else { self.origin };
-        Some(Evidence::new(asks, origin, self.known.get(&key).cloned()))
+        let mut evidence = Evidence::new(asks, origin, self.known.get(&key).cloned());
+        let began_before = self.asked_at - origin >= MINUTE;
+        if began_before && self.asked.is_some() && (self.is_replaying() || !self.is_replayed) {
+            evidence.lacks_past();
+        }
+        Some(evidence)
     }
 
     /// Asks for the time before `origin`.
@@ -156,12 +194,25 @@ impl Gathering {
         let steps = asks.past().0 / step.0.max(1);
         (self.asked, self.asked_at) = (Some(Asked::Past(ticket)), now);
         let (from, to) = (self.until - step.times(steps), self.until);
-        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, purpose, reading: reading(interval) })
+        Some(Question {
+            ticket,
+            rule: rule.name.clone(),
+            ask,
+            from,
+            to,
+            step,
+            purpose,
+            reading: reading(interval),
+            interval,
+        })
     }
 
     /// Asks for what was gathered from `origin` to now, if that is a step or more.
     pub(super) fn ask_replay(&mut self, rule: &Rule, interval: Span, ticket: u64, now: Timestamp) -> Option<Question> {
         let step = self.step(rule);
+        if matches!(rule.value, Value::Share { .. }) {
+            self.origin = floor(self.origin, step);
+        }
         let steps = (now - self.origin).0.div_euclid(step.0.max(1));
         if steps < 1 || self.is_replayed {
             return None;
@@ -174,7 +225,17 @@ impl Gathering {
             self.counted = Some((step, to));
         }
         let purpose = Purpose::Replay;
-        Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, purpose, reading: reading(interval) })
+        Some(Question {
+            ticket,
+            rule: rule.name.clone(),
+            ask,
+            from,
+            to,
+            step,
+            purpose,
+            reading: reading(interval),
+            interval,
+        })
     }
 
     /// Takes the answer that it waits for; `key_of` makes of the labels of an expression those of the alert.
@@ -204,7 +265,7 @@ impl Gathering {
 
     fn step(&self, rule: &Rule) -> Span {
         match &rule.value {
-            Value::Share { window, .. } => self.counted.map_or(evidence::bucket(*window), |(step, _)| step),
+            Value::Share { window, .. } => self.counted.map_or(self.bucket(*window, self.interval), |(step, _)| step),
             Value::Expression { .. } | Value::Remote { .. } => MINUTE,
         }
     }
@@ -214,14 +275,26 @@ impl Gathering {
         usize::try_from((at - self.origin).0.div_euclid(self.step(rule).0.max(1))).ok()
     }
 
+    /// The minute or bucket in which `at` lies, and when it begins; the one after the last of `told` where it is later. Those
+    /// from it on are gathered as time passes there.
+    pub(super) fn go_on_from(&mut self, rule: &Rule, at: Timestamp, told: usize) -> (usize, Timestamp) {
+        let index = self.index(rule, at).unwrap_or(0).min(told);
+        let step = self.step(rule);
+        let begin = self.origin + step.times(index as i64);
+        if let Some((_, until)) = &mut self.counted {
+            *until = begin;
+        }
+        (index, begin)
+    }
+
     /// The ends of the buckets that are over and not counted yet; those that are too old are left out.
     pub(super) fn buckets_over(&mut self, step: Span, now: Timestamp) -> Vec<Timestamp> {
         if step <= Span::ZERO || now.0 <= 0 {
             return Vec::new();
         }
         let late = Span(LATE.0.min(step.0 / 10));
-        // Aligned to the origin, so that a replay has the same buckets.
-        let over = self.origin + step.times((now - late - self.origin).0.div_euclid(step.0));
+        // Aligned to the clock, so that there are the same buckets after a restart.
+        let over = floor(now - late, step);
         let counted = match self.counted {
             Some((of, until)) if of == step => until,
             _ => over,
@@ -230,6 +303,11 @@ impl Gathering {
         let missing = ((over - counted).0 / step.0).clamp(0, CATCH_UP);
         (0..missing).map(|i| over - step.times(missing - 1 - i)).collect()
     }
+}
+
+/// The last whole multiple of `step` until `at`.
+fn floor(at: Timestamp, step: Span) -> Timestamp {
+    Timestamp(at.0.div_euclid(step.0.max(1)) * step.0.max(1))
 }
 
 /// How far readings of a minute are apart in the past: as the looks are, and no closer than a quarter of a minute.

@@ -3,16 +3,16 @@
 //! Enters: a [`Question`], put to whoever holds the samples. Leaves: one value a minute, or the counts of each bucket, for
 //! each label set. Answering is pure over a view of the samples, a slice of time at a time, so that memory stays bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::Weekday;
 
 use crate::base::{Labels, Span, Timestamp};
-use crate::promql::{self, Plan};
+use crate::promql::{self, Plan, Point};
 use crate::rule::evidence::Past;
 use crate::rule::{Asks, Known};
-use crate::store::{Samples, Selector, View};
+use crate::store::{Cursor, Samples, Selector, View};
 
 /// What is asked of the past.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Question {
     pub purpose: Purpose,
     /// The value of a step is the mean of its readings, so far apart; a part of the step.
     pub reading: Span,
+    /// How far looks are apart.
+    pub interval: Span,
 }
 
 /// What the past is asked for.
@@ -95,6 +97,9 @@ pub enum What {
 /// The longest stretch that is answered at once.
 const SLICE: Span = Span::hours(12);
 
+/// Of how many series of a selector the times are looked at.
+const MOST_ASKED: usize = 64;
+
 /// The most label sets whose past is kept.
 pub const MAX_SETS: usize = 2000;
 
@@ -136,36 +141,52 @@ impl Question {
         samples: &impl Samples,
         (from, to): (Timestamp, Timestamp),
         look_back: Span,
-        told: &mut BTreeMap<Labels, Past>,
+        told: &mut BTreeMap<Labels, Gathered>,
     ) -> Result<(), String> {
         let first = ((from - self.from).0 / self.step.0) as usize;
         let steps = ((to - from).0 / self.step.0) as usize;
         if steps == 0 {
             return Ok(());
         }
-        match &self.ask {
-            Ask::Value(plan) => {
+        match (&self.ask, &self.purpose) {
+            (Ask::Value(plan), Purpose::Calibrate { .. }) => {
                 let reading = Span(self.reading.0.clamp(1, self.step.0));
                 let options = promql::Options { look_back, step: reading, ..promql::Options::default() };
                 let answer = promql::query_range(plan, samples, (from, to - reading), reading, &options)?;
                 let promql::Value::Matrix(rows) = answer.value else { return Ok(()) };
                 for row in rows {
-                    let Some(past) = self.past_of(row.labels.without_name(), false, told) else { continue };
-                    let step_of = |at: Timestamp| (at - self.from).0.div_euclid(self.step.0);
-                    for readings in row.points.chunk_by(|a, b| step_of(a.0) == step_of(b.0)) {
-                        let known = readings.iter().map(|(_, value)| *value).filter(|value| value.is_finite());
-                        let (sum, count) = known.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-                        let index = usize::try_from(step_of(readings[0].0)).ok();
-                        if let (Some(slot), true) = (index.and_then(|i| past.values.get_mut(i)), count > 0) {
-                            *slot = sum / f64::from(count);
+                    let Some(gathered) = self.of(row.labels.without_name(), told) else { continue };
+                    row.points.iter().for_each(|(at, value)| gathered.see(self, *at, *value));
+                }
+            }
+            // As they were judged: each sample once, when it came.
+            (Ask::Value(plan), Purpose::Replay) => {
+                let options = promql::Options { look_back, ..promql::Options::default() };
+                let selectors = plan.selectors().iter().map(|used| &used.selector);
+                let mut times = sample_times(samples, selectors, from, to - Span::millis(1));
+                if times.is_empty() {
+                    times.extend((0..(to - from).0 / self.reading.0.max(1)).map(|i| from + self.reading.times(i)));
+                }
+                for at in thinned(times, Span(self.interval.0 / 4)) {
+                    let points = match promql::query(plan, samples, at, &options)?.value {
+                        promql::Value::Vector(points) => points,
+                        promql::Value::Scalar(value) => vec![Point { labels: Labels::empty(), value, newest: at }],
+                        _ => continue,
+                    };
+                    for point in points {
+                        let Some(gathered) = self.of(point.labels.without_name(), told) else { continue };
+                        if gathered.newest.is_none_or(|before| point.newest > before) {
+                            gathered.newest = Some(point.newest);
+                            gathered.see(self, at, point.value);
                         }
                     }
                 }
             }
-            Ask::Events { errors, total, by } => {
+            (Ask::Events { errors, total, by }, _) => {
                 let counts = promql::count_steps((errors, total), by, samples, from, self.step, steps, look_back);
                 for (labels, counts) in counts {
-                    let Some(past) = self.past_of(labels, true, told) else { continue };
+                    let Some(gathered) = self.of(labels, told) else { continue };
+                    let past = &mut gathered.past;
                     for (i, (errors, total)) in counts.into_iter().enumerate() {
                         if let (Some(e), Some(t)) = (past.errors.get_mut(first + i), past.values.get_mut(first + i)) {
                             (*e, *t) = (errors, total);
@@ -177,21 +198,20 @@ impl Question {
         Ok(())
     }
 
-    /// The past of a label set, unknown where nothing was told of it; none once there are too many.
-    fn past_of<'a>(
-        &self,
-        labels: Labels,
-        is_share: bool,
-        told: &'a mut BTreeMap<Labels, Past>,
-    ) -> Option<&'a mut Past> {
+    /// What is gathered of a label set, unknown where nothing was told of it; none once there are too many.
+    fn of<'a>(&self, labels: Labels, told: &'a mut BTreeMap<Labels, Gathered>) -> Option<&'a mut Gathered> {
         if told.len() >= MAX_SETS && !told.contains_key(&labels) {
             return None;
         }
         let unknown = || vec![f64::NAN; self.steps()];
-        Some(
-            told.entry(labels)
-                .or_insert_with(|| Past { values: unknown(), errors: if is_share { unknown() } else { Vec::new() } }),
-        )
+        let past = || match (&self.ask, &self.purpose) {
+            (Ask::Events { .. }, _) => Past { values: unknown(), errors: unknown(), ..Past::default() },
+            (Ask::Value(_), Purpose::Calibrate { .. }) => Past { values: unknown(), ..Past::default() },
+            (Ask::Value(_), Purpose::Replay) => {
+                Past { values: unknown(), extremes: vec![(f64::NAN, f64::NAN); self.steps()], ..Past::default() }
+            }
+        };
+        Some(told.entry(labels).or_insert_with(|| Gathered { past: past(), step: 0, sum: 0.0, count: 0, newest: None }))
     }
 
     /// Answers slice by slice; `view` hands out the samples of a slice, of these series.
@@ -205,6 +225,7 @@ impl Question {
             let samples = view(slice, self.spans(slice, look_back))?;
             self.answer(&samples, slice, look_back, &mut past)
         });
+        let past = past.into_iter().map(|(labels, gathered)| (labels, gathered.past)).collect();
         Told { ticket: self.ticket, what: result.map(|()| self.purpose.of(self.to, past)) }
     }
 
@@ -212,6 +233,70 @@ impl Question {
     pub fn answer_all(&self, samples: &View, look_back: Span) -> Told {
         self.told(look_back, |_, _| Ok(samples.clone()))
     }
+}
+
+/// What is gathered of one label set.
+#[derive(Debug)]
+struct Gathered {
+    past: Past,
+    /// The step that is being filled: the sum of its values, and how many they are.
+    step: usize,
+    sum: f64,
+    count: u32,
+    newest: Option<Timestamp>,
+}
+
+impl Gathered {
+    /// A value of the step in which `at` lies; they come in order.
+    fn see(&mut self, question: &Question, at: Timestamp, value: f64) {
+        let step = (at - question.from).0.div_euclid(question.step.0.max(1));
+        let Ok(step) = usize::try_from(step) else { return };
+        if !value.is_finite() || step >= self.past.values.len() {
+            return;
+        }
+        if step != self.step {
+            (self.step, self.sum, self.count) = (step, 0.0, 0);
+        }
+        (self.sum, self.count) = (self.sum + value, self.count + 1);
+        self.past.values[step] = self.sum / f64::from(self.count);
+        if let Some((lowest, highest)) = self.past.extremes.get_mut(step) {
+            (*lowest, *highest) = (lowest.min(value), highest.max(value));
+        }
+    }
+}
+
+/// Of moments that follow each other closer than `apart` the last: targets that are looked at one after the other make one
+/// round.
+pub(super) fn thinned(times: BTreeSet<Timestamp>, apart: Span) -> Vec<Timestamp> {
+    let mut kept: Vec<Timestamp> = Vec::with_capacity(times.len());
+    for at in times.into_iter().rev() {
+        if kept.last().is_none_or(|later| *later - at >= apart) {
+            kept.push(at);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// When samples of these series came, from `from` to `to`.
+pub(super) fn sample_times<'a>(
+    samples: &impl Samples,
+    selectors: impl Iterator<Item = &'a Selector>,
+    from: Timestamp,
+    to: Timestamp,
+) -> BTreeSet<Timestamp> {
+    let mut times = BTreeSet::new();
+    let mut cursor = Cursor::default();
+    for selector in selectors {
+        // The series of a target share their times; others have ended, or begin later.
+        let ids = samples.select(selector);
+        let stride = ids.len().div_ceil(MOST_ASKED).max(1);
+        for id in ids.into_iter().rev().step_by(stride) {
+            let (of_series, _) = samples.window(id, from.0.saturating_sub(1), to.0, &mut cursor);
+            times.extend(of_series.iter().map(|at| Timestamp(*at)));
+        }
+    }
+    times
 }
 
 impl Purpose {

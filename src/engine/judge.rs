@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::asking::{ASK_LEAST, Asking, Due, Query};
 use super::gathering::Gathering;
+use super::history::{sample_times, thinned};
+use super::past::MOST_NOTED;
 use super::snapshot::Evaluation;
 use crate::base::{Labels, Level, Span, Timestamp};
 use crate::promql::{self, Absence, CountReading, Missing, Reading};
 use crate::rule::machine::GONE_AFTER;
-use crate::rule::{Alert, Asks, Baseline, Change, Judged, NoData, Rule, Setting, Turn as May, Value, When};
+use crate::rule::{Alert, Asks, Baseline, Change, Judged, NoData, Rule, Setting, Stood, Turn as May, Value, When};
 use crate::store::{Past, Store, TargetId};
 
 /// How often a rule is evaluated where its sources are unknown.
@@ -60,6 +62,10 @@ pub(super) struct Judge {
     /// Whether it is judged now, and why not; as of the last turn.
     pub(super) may: May,
     pub(super) held: Option<String>,
+    /// Since when what it depends on holds it, or holds it no more; as journaled.
+    pub(super) held_by_others: Option<(Timestamp, bool)>,
+    /// Whether it was ok when it was counted last.
+    counted_ok: bool,
 }
 
 /// What the engine knows that a rule's turn depends on.
@@ -112,12 +118,36 @@ impl Judge {
             asks,
             may: May::Judged,
             held: None,
+            held_by_others: None,
+            counted_ok: false,
         }
     }
 
     /// The highest level among its alerts.
     pub(super) fn level(&self) -> Level {
         self.alerts.values().map(|a| a.level().0).max().unwrap_or_default()
+    }
+
+    /// Whether it was counted as ok.
+    pub(super) fn was_ok(&self) -> bool {
+        self.counted_ok
+    }
+
+    /// Whether it is ok and has data: counted so from now on.
+    pub(super) fn count_ok(&mut self) -> bool {
+        self.counted_ok = self.level() == Level::Ok && self.no_data.is_none();
+        self.counted_ok
+    }
+
+    /// Whether what it depends on held it when it was judged last.
+    pub(super) fn is_held_by_others(&self) -> bool {
+        self.held_by_others.is_some_and(|(_, held)| held)
+    }
+
+    /// How the conditions of its alerts stand that were entered; of a thousand at most, the others go on from their level.
+    pub(super) fn entered(&self, at: Timestamp) -> Vec<Stood> {
+        let entered = self.alerts.values().filter(|alert| alert.is_entered()).take(MOST_NOTED);
+        entered.map(|alert| alert.stands(&self.rule, at)).collect()
     }
 
     /// What each of its alerts carries: the rule's own labels and its name.
@@ -153,6 +183,11 @@ impl Judge {
         self.asking.forget();
     }
 
+    /// After a replay: when it is due in this life.
+    pub(super) fn be_due(&mut self, at: Timestamp) {
+        self.due_at = at;
+    }
+
     /// Something it reads was written by the engine.
     pub(super) fn wake(&mut self, now: Timestamp) {
         self.due_at = now;
@@ -172,16 +207,18 @@ impl Judge {
         let figures = self.figures(store, look_back, now);
         let with = situation.with;
         (self.may, self.held) = (situation.may, situation.held);
-        // What stands from before a restart may rest on what is still being read.
-        let stands = || self.asks.waits_for_past() || self.alerts.values().any(|alert| !alert.is_confirmed());
-        if self.gathering.holds_up(&self.asks, now) && stands() && matches!(self.may, May::Judged | May::Warming) {
+        if self.gathering.holds_up(&self.asks, now)
+            && self.rests_on_past()
+            && matches!(self.may, May::Judged | May::Warming)
+        {
             (self.may, self.held) = (May::Waiting, Some("its past is being read".into()));
+        } else if matches!(self.may, May::Judged | May::Warming) {
+            self.gathering.judge(now);
         }
         let Value::Remote { remote, query, timeout, .. } = &self.rule.value else {
             let readings = self.read(store, look_back, now);
             let changes = self.judge(readings, &figures, with, now);
-            // A little later than the data are due, so that they are judged when they come, once.
-            self.plan(now + self.every + Span((self.every.0 / 10).min(500)), now + Span::millis(1));
+            self.plan_after(now);
             return Turn::Judged(changes);
         };
         match self.asking.due(remote, now) {
@@ -273,24 +310,59 @@ impl Judge {
         situation: &Situation,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
-        if matches!(self.rule.value, Value::Remote { .. }) || self.asks.is_any() {
+        if matches!(self.rule.value, Value::Remote { .. }) {
             return changes;
         }
+        // Whether others held it is known from then on, and how it stood then.
+        let since = self.held_by_others.map(|(since, _)| since);
+        self.count_buckets(store, at);
         let (points, _, _) = self.read(store, look_back, at);
         let figures = self.figures(store, look_back, at);
         for (labels, judged) in points {
             let key = labels.fingerprint();
-            let alert = self.alerts.entry(key).or_insert_with(|| Alert::new(labels, at).unconfirmed());
+            let (gathering, asks) = (&self.gathering, &self.asks);
+            let alert = self.alerts.entry(key).or_insert_with(|| {
+                let mut alert = Alert::new(labels, at).unconfirmed();
+                alert.set_evidence(gathering.begin(asks, key, at));
+                alert
+            });
             let (turn, with) = (situation.may, situation.with);
             let setting = Setting { turn, with, figure: figures.of(key), ..Setting::new(at, self.interval) };
-            changes.extend(alert.replay(&self.rule, &self.asks, judged, setting));
+            changes.extend(alert.replay(&self.rule, &self.asks, judged, setting, since));
         }
+        self.plan_after(at);
         changes
     }
 
-    /// How far replayed moments are apart: twice an interval, so that each sample is seen.
-    pub(super) fn replay_step(&self) -> Span {
-        Span((self.every.0 / 2).max(500))
+    /// Whether it is not judged while its past is being read: its conditions look at that, or it goes on after a restart, when
+    /// what stands may rest on what was gathered before.
+    pub(super) fn rests_on_past(&self) -> bool {
+        let goes_on = self.gathering.is_watch() && self.gathering.judged().is_none();
+        goes_on
+            || self.asks.waits_for_past()
+            || self.asks.sums_up()
+            || self.alerts.values().any(|alert| !alert.is_confirmed())
+    }
+
+    /// The moments from `from` until `now` at which it is judged again: when its samples came, as it was judged then. Of more
+    /// than `most` the newest.
+    pub(super) fn moments(
+        &self,
+        store: &Store,
+        look_back: Span,
+        (from, now): (Timestamp, Timestamp),
+        most: usize,
+    ) -> Vec<Timestamp> {
+        let selectors = self.rule.reach(look_back);
+        let mut moments = sample_times(store, selectors.iter().map(|(selector, _)| selector), from, now);
+        // It may tell of what is not there.
+        if moments.is_empty() {
+            let steps = (now - from).0.max(0) / self.every.0.max(1);
+            moments.extend((0..=steps).map(|k| now - self.every.times(k)));
+        }
+        let mut moments = thinned(moments, Span(self.every.0 / 4));
+        moments.drain(..moments.len().saturating_sub(most));
+        moments
     }
 
     /// What `baseline` is now, where an expression gives it.
@@ -343,14 +415,19 @@ impl Judge {
         }
     }
 
-    /// Gathers again what was gathered before a restart, also of label sets that were not seen yet since.
+    /// Gathers again the `first` minutes, or buckets, of what was gathered before a restart, also of label sets that were not
+    /// seen yet since. At the one with index `rebased` the steps of a rollback were done.
     pub(super) fn gather_again(
         &mut self,
         past: Vec<(Labels, crate::rule::evidence::Past)>,
+        first: usize,
         rebased: Option<usize>,
         now: Timestamp,
     ) {
-        for (labels, past) in past {
+        let since_t0 = self.gathering.index(&self.rule, self.gathering.until()).unwrap_or(0);
+        for (labels, mut past) in past {
+            past.values.truncate(first);
+            past.errors.truncate(first);
             let key = labels.fingerprint();
             let (gathering, asks) = (&self.gathering, &self.asks);
             let alert = self.alerts.entry(key).or_insert_with(|| {
@@ -359,8 +436,9 @@ impl Judge {
                 alert
             });
             if let Some(evidence) = alert.evidence_mut() {
-                evidence.replay(&self.asks, &past, rebased);
+                evidence.replay(asks, &past, rebased);
             }
+            alert.arm_again(&self.rule, asks, &past, since_t0, now);
         }
     }
 
@@ -387,6 +465,12 @@ impl Judge {
         }
     }
 
+    /// The next evaluation after one at `now`: a little later than the data are due, so that they are judged when they come,
+    /// once.
+    fn plan_after(&mut self, now: Timestamp) {
+        self.plan(now + self.every + Span((self.every.0 / 10).min(500)), now + Span::millis(1));
+    }
+
     /// The next evaluation: `next`, or when a timer of an alert runs out, but not before `soonest`: a deadline that has
     /// come without effect waits for a sample.
     fn plan(&mut self, next: Timestamp, soonest: Timestamp) {
@@ -409,6 +493,9 @@ impl Judge {
         self.started += by;
         self.asking.shift(by);
         self.gathering.shift(by);
+        if let Some((at, _)) = &mut self.held_by_others {
+            *at += by;
+        }
         self.alerts.values_mut().for_each(|a| a.shift(by));
         for at in [&mut self.evaluated, &mut self.observed_until].into_iter().flatten() {
             *at += by;
@@ -426,6 +513,8 @@ impl Judge {
         self.observed = old.observed;
         self.observed_until = old.observed_until;
         self.started = old.started;
+        self.evaluated = old.evaluated;
+        self.held_by_others = old.held_by_others;
         if self.asks == old.asks && judges_alike(&self.rule, &old.rule) {
             self.gathering = old.gathering;
         } else {

@@ -7,6 +7,7 @@
 
 mod asking;
 pub mod command;
+mod coverage;
 mod exhibits;
 pub mod facts;
 mod gathering;
@@ -18,6 +19,7 @@ mod past;
 mod scope;
 mod sight;
 pub mod signals;
+mod situation;
 pub mod snapshot;
 pub mod state;
 mod stories;
@@ -32,13 +34,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Batch, Id, Labels, Level, Line, Outcome, Sample, SourceRef, Span, Timestamp};
 use crate::notify::outbox::{Receipt, Sending};
-use crate::notify::story::{EventKind, Notice};
+use crate::notify::story::Notice;
 use crate::notify::subscription::Subscription;
 use crate::promql::{self, CountReading};
-use crate::rollback::guard::{Guard, OLDER_BY};
-use crate::rollback::machine::{
-    self as rollback, Approval, Deployed, Due, ExecutionEnd, Health, Mode, Situation, StepSeen,
-};
+use crate::rollback::machine::{self as rollback, ExecutionEnd, Mode, StepSeen};
 use crate::rule::{Change, Rule};
 use crate::source::signal::Signal;
 use crate::store::{Limits, Past, Selector, Store, Stretch};
@@ -48,8 +47,8 @@ pub use asking::{Answer, Query};
 use command::{Command, Reply};
 use judge::{Judge, Turn};
 pub use sight::Sight;
-use signals::{Said, Say, Word};
 pub use state::{Event, State};
+use verdicts::Changed;
 
 /// Everything the engine is configured with.
 #[derive(Clone, Debug)]
@@ -348,6 +347,8 @@ pub struct Engine {
     held: held::Held,
     /// Where the rules stand, by name.
     names: scope::Names,
+    /// How many rules are ok and have data.
+    rules_ok: usize,
     /// Rules whose dependants were journaled in this step.
     stood_noted: std::collections::BTreeSet<String>,
     /// When probes of a verification were asked last.
@@ -380,9 +381,6 @@ struct Counts {
 
 /// When a deadline that has passed without effect is looked at again.
 const RETRY: Span = Span::millis(100);
-
-/// How long trouble that stood at T0 must outlast it to speak against the new version at all: its data need time to show.
-const OUTLASTS: Span = Span::mins(10);
 
 /// How often the engine writes its own series, at least.
 const OWN_EVERY: Span = Span::secs(15);
@@ -417,11 +415,14 @@ impl Engine {
                 let new = || crate::rule::Alert::new(stood.labels.clone(), stood.at);
                 judge.alerts.entry(*key).or_insert_with(new).stood(stood);
             }
+            let held = state.held.get(&judge.rule.name).copied();
+            judge.held_by_others = held.filter(|_| !judge.rule.scope.depends_on.is_empty());
             if let Some(live) = state.watches.live() {
                 let observed = live.observed.get(&judge.rule.name).copied().unwrap_or(Span::ZERO);
                 judge.begin_watch(now, observed);
             }
         }
+        let rules_ok = judges.iter_mut().map(Judge::count_ok).filter(|now_ok| *now_ok).count();
         let board = signals::Board::new(&config.signals);
         let names = scope::Names::new(&judges);
         let groups = groups::Groups::new(&config.groups, &state.alerts, now);
@@ -449,6 +450,7 @@ impl Engine {
             board,
             held: held::Held::default(),
             names,
+            rules_ok,
             stood_noted: std::collections::BTreeSet::new(),
             asked_for: BTreeMap::new(),
         }
@@ -755,6 +757,7 @@ impl Engine {
         }
         self.config = config;
         self.names = scope::Names::new(&self.judges);
+        self.rules_ok = self.judges.iter_mut().map(Judge::count_ok).filter(|now_ok| *now_ok).count();
         self.board.renew(&self.config.signals);
         self.held.begin_anew();
         self.settle_signals(now, out);
@@ -802,7 +805,7 @@ impl Engine {
         // While a deployment settles its downtime is planned, and nothing is judged but the agent itself.
         let settling = self.state.watches.settling().is_some();
         for stratum in 0..=self.verdicts.highest() {
-            let mut changed = false;
+            let mut changed = Changed::default();
             // A change wakes the rules that wait for it; they may stand before it.
             for _ in 0..MOST_PASSES {
                 let rests = |j: &Judge| settling && j.rests_while_settling;
@@ -815,10 +818,10 @@ impl Engine {
                     changed |= self.evaluate(i, now, out);
                 }
             }
-            if changed && stratum == 0 {
+            if stratum == 0 && self.verdicts.are_urgent(changed) {
                 self.own_written = now - OWN_EVERY;
                 self.write_own(now, out);
-            } else if changed {
+            } else if stratum > 0 && (changed.levels || changed.data) {
                 self.write_verdicts(now, stratum, out);
             }
         }
@@ -830,26 +833,44 @@ impl Engine {
         }
     }
 
-    /// One rule's turn; whether something changed that others may read.
-    fn evaluate(&mut self, i: usize, now: Timestamp, out: &mut Out) -> bool {
+    /// One rule's turn; what changed that others may read.
+    fn evaluate(&mut self, i: usize, now: Timestamp, out: &mut Out) -> Changed {
+        self.judges[i].gathering.give_up(now);
         let situation = self.situation_of(i, now);
         let judge = &mut self.judges[i];
         let had_data = judge.no_data.is_none();
-        let changes = match judge.turn(&self.store, self.config.look_back, now, self.asked, situation) {
+        let is_held = situation.may == crate::rule::Turn::Held;
+        // Freed, it goes on from how it stood; held, from what is left of that. What it sees at this moment is seen again.
+        let since = now - Span::millis(1);
+        let freed = (judge.is_held_by_others() && !is_held).then(|| judge.entered(since));
+        let turn = judge.turn(&self.store, self.config.look_back, now, self.asked, situation);
+        if judge.is_held_by_others() != is_held {
+            let (rule, stood) = (judge.rule.name.clone(), freed.unwrap_or_else(|| judge.entered(since)));
+            judge.held_by_others = Some((since, is_held));
+            self.record(Event::Held { rule, at: since, held: is_held, stood }, out);
+        }
+        self.count_ok(i);
+        let changes = match turn {
             Turn::Judged(changes) => changes,
             Turn::Asks(query) => {
                 self.asked += 1;
                 out.effects.push(Effect::Query(query));
-                return false;
+                return Changed::default();
             }
-            Turn::Waits => return false,
+            Turn::Waits => return Changed::default(),
         };
         self.counts.evaluations += 1;
-        let changed = !changes.is_empty() || had_data != self.judges[i].no_data.is_none();
+        let changed = Changed { levels: !changes.is_empty(), data: had_data != self.judges[i].no_data.is_none() };
         for change in changes {
             self.take_change(now, change, out);
         }
         changed
+    }
+
+    /// Counts a rule that was judged.
+    fn count_ok(&mut self, i: usize) {
+        let (was, is) = (self.judges[i].was_ok(), self.judges[i].count_ok());
+        self.rules_ok = self.rules_ok + usize::from(is) - usize::from(was);
     }
 
     fn take_change(&mut self, now: Timestamp, mut change: Change, out: &mut Out) {
@@ -868,9 +889,11 @@ impl Engine {
         self.note_stood(now, &change, out);
         match &change {
             Change::Level(t) => {
-                let before = self.state.incidents.of_rule(&t.rule).cloned();
                 let random = self.random();
                 let (events, reason) = self.state.incidents.on(t, random);
+                // It is told of as it was; the others are there as they are.
+                let is_over = reason == Some(crate::incident::Reason::Resolved);
+                let before = self.state.incidents.of_rule(&t.rule).filter(|_| is_over).cloned();
                 self.record(Event::Rule(change.clone()), out);
                 for event in events {
                     self.record(Event::Incident(event), out);
@@ -1011,181 +1034,6 @@ impl Engine {
         out.effects.extend(execution.map(|e| Effect::Execute(Box::new(e))));
     }
 
-    fn command(&mut self, now: Timestamp, command: Command, out: &mut Out) -> Reply {
-        if let Some(why) = &self.degraded
-            && !matches!(command, Command::TestAlert { .. })
-        {
-            return Reply::refused(
-                format!("the journal cannot be written ({why}); nothing is accepted that could not be remembered"),
-                "free space or mend the disk under the state folder; the agent goes on by itself",
-            );
-        }
-        match command {
-            Command::DeployStart { version, previous, plan, live, force, by } => {
-                self.deploy_start(now, version, previous, plan, live, force, by, out)
-            }
-            Command::DeployComplete { .. } => self.deploy_complete(now, out),
-            Command::RollbackStart { by, reason, overrides } => {
-                let mut guards = Vec::new();
-                for name in overrides {
-                    match Guard::named(&name) {
-                        Some(guard) => guards.push(guard),
-                        None => {
-                            return Reply::refused(
-                                format!("no guard is called `{name}`"),
-                                "older-than-deployment, blind-observer",
-                            );
-                        }
-                    }
-                }
-                let approval = Approval { by, reason: Some(reason), at: now };
-                let (situation, settings, random) = (self.situation(now), self.settings(), self.random());
-                match self.state.rollbacks.start(&situation, &settings, approval, guards, random) {
-                    Ok(events) => self.replied(now, events, "the rollback begins", out),
-                    Err((why, help)) => Reply::refused(why, help),
-                }
-            }
-            Command::RollbackApprove { run, by, reason } => {
-                let situation = self.situation(now);
-                match self.state.rollbacks.approve(&situation, run, Approval { by, reason, at: now }) {
-                    Ok(events) => self.replied(now, events, "approved; the rollback begins", out),
-                    Err(why) => Reply::refused(why, "backstop rollback status"),
-                }
-            }
-            Command::RollbackDeny { run, by, reason } => match self.state.rollbacks.deny(now, run, by, reason) {
-                Ok(events) => {
-                    self.replied(now, events, "denied; nothing is run, and this criterion does not ask again", out)
-                }
-                Err(why) => Reply::refused(why, "backstop rollback status"),
-            },
-            Command::RollbackStop { run, by, reason } => match self.state.rollbacks.stop(now, run, by, reason) {
-                Ok(events) => self.replied(now, events, "it stops; a step that is running is finished first", out),
-                Err(why) => Reply::refused(why, "backstop rollback status"),
-            },
-            Command::TestAlert { channel, .. } => self.test_alert(now, channel, out),
-            Command::Signal(word) => self.signal(now, &word, out),
-        }
-    }
-
-    fn replied(&mut self, now: Timestamp, events: Vec<rollback::Event>, text: &str, out: &mut Out) -> Reply {
-        self.take_rollback_events(now, events, out);
-        let run = self.state.rollbacks.last().map(|r| format!("{}: ", r.short())).unwrap_or_default();
-        Reply::done(format!("{run}{text}"))
-    }
-
-    fn deploy_start(
-        &mut self,
-        now: Timestamp,
-        version: String,
-        previous: Option<String>,
-        plan: Option<String>,
-        live: bool,
-        force: bool,
-        by: String,
-        out: &mut Out,
-    ) -> Reply {
-        if let Some(run) = self.state.rollbacks.open() {
-            return Reply::refused(
-                format!("{} is under way", run.short()),
-                "wait for its end, or stop it: backstop rollback stop",
-            );
-        }
-        if self.state.watches.is_known_bad(&version) && !force {
-            return Reply::refused(
-                format!("{version} was rolled back before"),
-                format!("deploy another version, or say so: backstop deploy start --version {version} --force"),
-            );
-        }
-        let previous = previous.or_else(|| self.version_before(&version));
-        let random = self.random();
-        let deployment = watch::Deployment {
-            previous: previous.clone(),
-            plan,
-            ..watch::Deployment::new(Id::new(now, random), version.clone(), now, by)
-        };
-        let id = deployment.id.clone();
-        for event in self.state.watches.announce(deployment, &self.standing(), &self.config.watch) {
-            self.take_watch_event(now, event, out);
-        }
-        for event in self.state.signals.deployed(now, &version) {
-            self.take_signal_event(event, out);
-        }
-        let before = previous.map_or("version before unknown".to_string(), |p| format!("before: {p}"));
-        if live {
-            let event = watch::Event::Live { id, t0: now, at: now, ran_out: false };
-            self.take_watch_event(now, event, out);
-            return Reply::done(format!("{version} is live ({before}); the watch begins"));
-        }
-        Reply::done(format!(
-            "{version} is announced ({before}); say when it is live, within {}: backstop deploy complete",
-            self.config.watch.settle.human()
-        ))
-    }
-
-    fn deploy_complete(&mut self, now: Timestamp, out: &mut Out) -> Reply {
-        let Some(open) = self.state.watches.settling() else {
-            return Reply::refused(
-                "no deployment is announced and not live yet",
-                "announce it first: backstop deploy start --version VERSION",
-            );
-        };
-        let (id, version) = (open.id.clone(), open.version.clone());
-        self.take_watch_event(now, watch::Event::Live { id, t0: now, at: now, ran_out: false }, out);
-        Reply::done(format!("{version} is live; the watch begins, verdict in {}", self.config.watch.verdict.human()))
-    }
-
-    fn test_alert(&mut self, now: Timestamp, channel: Option<String>, out: &mut Out) -> Reply {
-        let wanted: Vec<Subscription> = self
-            .config
-            .channels
-            .iter()
-            .filter(|c| {
-                channel.as_ref().is_none_or(|name| c.name == *name || c.name.split('/').next_back() == Some(name))
-            })
-            .cloned()
-            .collect();
-        if wanted.is_empty() {
-            let known: Vec<&str> = self.config.channels.iter().map(|c| c.name.as_str()).collect();
-            return Reply::refused("no such channel", format!("channels: {}", known.join(", ")));
-        }
-        let mut deliveries = Vec::new();
-        for subscription in wanted {
-            let notice = stories::test(self, now, &subscription.name);
-            let random = self.random();
-            // A test asks whether messages arrive, not whether this one is wanted.
-            let to_it = Subscription { events: EventKind::ALL.into(), ..subscription };
-            for event in self.state.outbox.decide(std::slice::from_ref(&to_it), &notice, now, random) {
-                if let crate::notify::outbox::Event::Decided { delivery } = &event {
-                    deliveries.push(delivery.id.to_string());
-                }
-                self.record(Event::Delivery(event), out);
-            }
-        }
-        Reply::Done { text: format!("{} test messages are on their way", deliveries.len()), deliveries }
-    }
-
-    fn signal(&mut self, now: Timestamp, word: &Word, out: &mut Out) -> Reply {
-        match self.state.signals.hear(now, &self.config.signals, word) {
-            Said::Done(event, text) => {
-                event.into_iter().for_each(|event| self.take_signal_event(event, out));
-                match self.trouble_of_signal(now, &word.name) {
-                    Some(trouble) if matches!(word.say, Say::Set { .. }) => Reply::Bad { text: text + &trouble },
-                    _ => Reply::done(text),
-                }
-            }
-            Said::Wrong(why, help) => Reply::Wrong { why, help },
-        }
-    }
-
-    /// What of a posted result is not as expected, a line each.
-    fn trouble_of_signal(&self, now: Timestamp, name: &str) -> Option<String> {
-        let posted = self.state.signals.get(name).and_then(|known| signals::posted(&known.standing));
-        let signal = self.config.signals.iter().find(|signal| signal.name() == name)?;
-        let failed = signal.hold(now, posted).into_iter().filter_map(|held| Some((held.expect, held.why?)));
-        let lines: String = failed.map(|(expect, why)| format!("\nnot as expected: {expect}: {why}")).collect();
-        (!lines.is_empty()).then_some(lines)
-    }
-
     fn take_signal_event(&mut self, event: signals::Event, out: &mut Out) {
         self.board.note(&event);
         self.record(Event::Signal(event), out);
@@ -1243,158 +1091,6 @@ impl Engine {
         self.record(Event::Watch(event), out);
     }
 
-    /// The probes of a verification that look only when they are asked, and whose turn it is. Each is named once in its
-    /// interval, however often this is called and however long its look takes.
-    pub fn asks_for(&mut self, now: Timestamp) -> Vec<SourceRef> {
-        let Some(since) = self.state.rollbacks.open().and_then(|run| run.executed) else {
-            self.asked_for.clear();
-            return Vec::new();
-        };
-        let mut wanted = Vec::new();
-        for info in self.config.sources.iter().filter(|info| self.config.probes.contains(&info.source)) {
-            let Some(every) = info.manual else { continue };
-            let looks = self.targets.iter().filter(|((source, _), _)| *source == info.source).map(|(_, t)| t.last);
-            let asked = self.asked_for.get(&info.source).copied();
-            let newest = looks.chain(asked).max();
-            if newest.is_none_or(|at| at <= since || now - at >= every) {
-                self.asked_for.insert(info.source.clone(), now);
-                wanted.push(info.source.clone());
-            }
-        }
-        wanted
-    }
-
-    /// The settings in force: the configured mode, unless something caps it.
-    fn settings(&self) -> rollback::Settings {
-        let mut settings = self.config.rollback.clone();
-        if let Some((cap, _)) = &self.config.capped {
-            settings.mode = settings.mode.min(*cap);
-        }
-        // Nobody said that this version is meant to run: a person decides.
-        if self.state.watches.live().is_some_and(|d| d.noticed) {
-            settings.mode = settings.mode.min(Mode::Ask);
-        }
-        settings
-    }
-
-    fn situation(&self, now: Timestamp) -> Situation {
-        let deployed = self.state.watches.live().map(|d| Deployed {
-            id: d.id.clone(),
-            version: d.version.clone(),
-            previous: d.previous.clone(),
-            plan: d.plan.clone(),
-            announced: d.announced,
-        });
-        let outside: Vec<bool> = self.targets.values().filter(|t| t.external).map(|t| t.good).collect();
-        Situation {
-            now,
-            degraded: self.degraded.clone(),
-            deployed,
-            due: self.due(now),
-            unconfirmed: self.unconfirmed(),
-            outside: (outside.len(), outside.iter().filter(|good| !**good).count()),
-            health: self.health(),
-        }
-    }
-
-    fn due(&self, now: Timestamp) -> Vec<Due> {
-        let mut due = Vec::new();
-        for judge in &self.judges {
-            let Some(criterion) = &judge.rule.rollback else { continue };
-            let live = self.state.watches.live().and_then(|d| Some((d.t0?, d.announced)));
-            let speaks = |a: &&crate::rule::Alert| {
-                let (newest, since) = (a.newest(), self.bad_since(judge, a));
-                // What is clearly older is held by its guard, and said.
-                let of_this = live.is_none_or(|(t0, announced)| {
-                    let is_judged = since >= t0 || announced - since >= OLDER_BY || now - t0 >= OUTLASTS;
-                    newest.is_some_and(|at| at > t0) && is_judged
-                });
-                a.is_due() && a.is_confirmed() && of_this
-            };
-            for alert in judge.alerts.values().filter(speaks) {
-                let Some(mut because) = alert.because(&judge.rule, &judge.asks) else { continue };
-                because.lines = self.state.lines_of(&judge.rule.name, alert.labels()).to_vec();
-                due.push(Due {
-                    rule: judge.rule.name.clone(),
-                    labels: alert.labels().clone(),
-                    because,
-                    bad_since: self.bad_since(judge, alert),
-                    dependency: self.dependency_in_trouble(&judge.rule, now),
-                    mode: criterion.mode.as_deref().and_then(Mode::named),
-                    rung: criterion.rung.clone(),
-                });
-            }
-        }
-        due
-    }
-
-    fn unconfirmed(&self) -> Vec<String> {
-        let waits = |j: &&Judge| j.alerts.values().any(|a| a.is_due() && !a.is_confirmed());
-        self.judges.iter().filter(waits).map(|j| j.rule.name.clone()).collect()
-    }
-
-    fn health(&self) -> Health {
-        let Some(since) = self.state.rollbacks.open().and_then(|r| r.executed) else { return Health::default() };
-        let mut health = Health::default();
-        for judge in self.judges.iter().filter(|j| j.rule.rollback.is_some()) {
-            let name = &judge.rule.name;
-            let fresh = |a: &crate::rule::Alert| a.newest().is_some_and(|e| e > since);
-            let because = |a: &crate::rule::Alert| a.because(&judge.rule, &judge.asks);
-            let worst = judge.alerts.values().max_by_key(|a| a.level().0);
-            match worst {
-                // Not judged now: that is no sign of health.
-                _ if matches!(judge.may, crate::rule::Turn::Out | crate::rule::Turn::Held) => {
-                    health.unseen.push(name.clone())
-                }
-                Some(alert) if alert.level().0 > Level::Ok || alert.is_due() => {
-                    let why = because(alert).map_or_else(String::new, |b| format!(": {b}"));
-                    health.bad.push(format!("{name}{why}"));
-                }
-                Some(alert) if judge.no_data.is_none() && judge.alerts.values().any(fresh) => {
-                    let value = because(alert).and_then(|b| b.value).map_or_else(String::new, |v| format!(" {v}"));
-                    health.good.push(format!("{name}{value}"));
-                }
-                _ => health.unseen.push(name.clone()),
-            }
-        }
-        for ((source, _), target) in &self.targets {
-            let wanted = match self.config.probes.is_empty() {
-                true => !target.external && !target.optional,
-                false => self.config.probes.contains(source),
-            };
-            match (wanted, target.last > since && (target.says || !target.good), target.good) {
-                (false, ..) => {}
-                (true, false, _) => health.waiting += 1,
-                (true, true, true) => health.succeeding += 1,
-                (true, true, false) => health.failing.push(source.to_string()),
-            }
-        }
-        let seen = |source: &SourceRef| self.targets.keys().any(|(known, _)| known == source);
-        health.waiting += self.config.probes.iter().filter(|probe| !seen(probe)).count();
-        health.running = match &self.version {
-            Some((at, version)) if *at > since => Some(version.clone()),
-            Some(_) => Some(Err("not read yet".into())),
-            // It is to be read, and never was: that proves nothing.
-            None => self.config.running.is_known().then(|| Err("it was not read so far".into())),
-        };
-        health
-    }
-
-    fn standing(&self) -> watch::Standing {
-        let of = |level: Level| {
-            let judges = self.judges.iter().filter(|j| j.level() == level && j.stratum == 0);
-            let groups = self.groups.alert_names().into_iter().filter(|name| self.state.level_of(name) == level);
-            judges.map(|j| j.rule.name.clone()).chain(groups.map(String::from)).collect::<Vec<_>>()
-        };
-        let seen = |j: &&Judge| j.stratum == 0 && (j.evaluated.is_some() || j.no_data.is_some());
-        watch::Standing {
-            critical: of(Level::Critical),
-            warning: of(Level::Warning),
-            rollback_open: self.state.rollbacks.open().is_some_and(|r| r.started.is_some()),
-            rules: self.judges.iter().filter(seen).map(|j| j.rule.name.clone()).collect(),
-        }
-    }
-
     /// Appends the series that the engine itself writes.
     fn write_own(&mut self, now: Timestamp, out: &mut Out) {
         if now - self.own_written < OWN_EVERY {
@@ -1431,21 +1127,6 @@ impl Engine {
             self.append_own(now, family, &samples, out);
         }
         self.judges.iter_mut().filter(|j| j.stratum > 0).for_each(|j| j.wake(now));
-    }
-
-    /// What a rollback of `deployment` could fail for before it begins, each with whether all is well with it. Nothing
-    /// where none would be begun: the mode only observes, there are no steps, or they have run already.
-    fn readiness(&self, deployment: &watch::Deployment) -> Vec<(&'static str, bool)> {
-        let is_meant = self.settings().mode > Mode::Observe && !self.config.steps.is_empty();
-        if !is_meant || self.state.rollbacks.begun(&deployment.id).is_some() {
-            return Vec::new();
-        }
-        vec![
-            ("steps", self.config.obstacles.is_empty()),
-            (Guard::Degraded.name(), self.degraded.is_none()),
-            (Guard::NotSealed.name(), deployment.plan.is_some()),
-            (Guard::NoPrevious.name(), deployment.previous.is_some()),
-        ]
     }
 
     fn append_own(&mut self, now: Timestamp, family: &str, samples: &[Sample], out: &mut Out) {

@@ -1,20 +1,21 @@
 //! The past of rules: asked for when a deployment is live and after a restart, journaled for the watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::gathering::{Answered, Gathering};
 use super::history::{Purpose, Question, Told};
 use super::judge::Judge;
+use super::scope;
 use super::{Effect, Engine, Event, Out};
 use crate::base::{Labels, Span, Timestamp};
-use crate::rule::evidence::MINUTE;
+use crate::rule::evidence::{MINUTE, Past};
 use crate::rule::{Change, Evidence, Known};
 
 /// How many buckets of a share are counted from before the start: more than any test looks at.
 const BUCKETS_BEFORE: i64 = 120;
 
 /// The most alerts of rules that wait for another whose standing is journaled with a change of it.
-const MOST_NOTED: usize = 1000;
+pub(super) const MOST_NOTED: usize = 1000;
 
 /// The most evaluations of the past that a start takes time for, of all rules together.
 const MOST_REPLAYED: usize = 200_000;
@@ -49,13 +50,15 @@ impl Engine {
 
     /// Begins to gather from `origin` on.
     fn begin(&mut self, i: usize, origin: Timestamp, now: Timestamp, out: &mut Out) {
-        let is_watch = self.state.watches.live().is_some();
+        let live = self.state.watches.live().and_then(|d| d.t0);
         let judge = &mut self.judges[i];
         let known = self.state.known.get(&judge.rule.name).into_iter().flatten();
+        let known = known.filter(|(_, known)| known.fits(&judge.asks));
         let known: BTreeMap<u64, Known> = known.map(|(labels, k)| (labels.fingerprint(), k.clone())).collect();
-        judge.gathering = Gathering::new(origin, is_watch, known);
-        judge.gather_anew();
+        let interval = judge.interval_in(&self.store);
+        judge.gathering = Gathering::new(origin, live, known, judge.evaluated, interval);
         self.ask(i, now, out);
+        self.judges[i].gather_anew();
     }
 
     /// Asks for the time before T0.
@@ -103,21 +106,25 @@ impl Engine {
                     self.record(Event::Known { rule, known }, out);
                 }
                 self.ask(i, now, out);
+                let judge = &self.judges[i];
+                if !judge.gathering.is_waiting() && !judge.asks.counts_events() && judge.rests_on_past() {
+                    self.gather_again(i, Vec::new(), now, out);
+                }
             }
-            Answered::Replayed(past) => {
-                let executed = self.state.rollbacks.last().and_then(|run| run.executed);
-                let judge = &mut self.judges[i];
-                judge.gather_anew();
-                let rebased = executed.and_then(|at| judge.gathering.index(&judge.rule, at));
-                judge.gather_again(past, rebased, now);
-            }
-            // The time that cannot be read back is a gap.
-            Answered::Lost => {
-                self.judges[i].gather_anew();
-                self.judges[i].alerts.values_mut().filter_map(|a| a.evidence_mut()).for_each(|e| e.until(now));
-            }
+            Answered::Replayed(past) => self.gather_again(i, past, now, out),
+            Answered::Lost => self.lose_past(i, now),
         }
         self.judges[i].wake(now);
+    }
+
+    /// The time that cannot be read back is a gap.
+    pub(super) fn lose_past(&mut self, i: usize, now: Timestamp) {
+        let judge = &mut self.judges[i];
+        judge.gather_anew();
+        for evidence in judge.alerts.values_mut().filter_map(|alert| alert.evidence_mut()) {
+            evidence.until(now);
+            evidence.lacks_past();
+        }
     }
 
     /// What the past of a rule is to be made of.
@@ -142,49 +149,126 @@ impl Engine {
         incidents.chain(deployments).collect()
     }
 
-    /// After a restart: what was pending is a function of the samples, which are there again.
+    /// After a restart: what was pending is a function of the samples, which are there again. What waits for its past is seen
+    /// again once that is there.
     pub(super) fn replay_conditions(&mut self, now: Timestamp, out: &mut Out) {
-        // In the order of time, so that what one rule depends on in another is as it was.
-        let mut turns: Vec<(Timestamp, usize)> = Vec::new();
+        let mut moments = BTreeSet::new();
         for i in 0..self.judges.len() {
-            let (interval, step) = (self.judges[i].interval_in(&self.store), self.judges[i].replay_step());
-            let horizon = self.judges[i].rule.horizon(interval).min(self.store.hot());
-            // Twice, since a gap pauses it.
-            let from = (now - horizon.times(2) - interval.times(2)).max(self.store.held_since());
-            self.judges[i].alerts.values_mut().for_each(|alert| alert.settle_before(from));
-            let steps = ((now - from).0 / step.0).clamp(0, (MOST_REPLAYED / self.judges.len()) as i64);
-            turns.extend((0..=steps).map(|k| (now - step.times(k), i)));
+            if !self.judges[i].gathering.is_waiting() {
+                let from = self.replayed_from(i, now);
+                moments.extend(self.moments(i, from, now));
+            }
         }
-        turns.sort_unstable();
-        // Between its announcement and T0 the downtime of a deployment is planned.
-        let planned = self.state.watches.open().map(|d| (d.announced, d.t0.unwrap_or(now + Span::millis(1))));
-        for (at, i) in turns {
-            if self.judges[i].rests_while_settling && planned.is_some_and(|(from, to)| from <= at && at < to) {
+        self.replay(moments, now, now, out);
+    }
+
+    /// Judges rules again at these moments, in the order of time, as one may wait for what another came to; and whenever they
+    /// were due between, until `until`.
+    fn replay(&mut self, mut moments: BTreeSet<(Timestamp, usize)>, until: Timestamp, now: Timestamp, out: &mut Out) {
+        let due: Vec<Timestamp> = self.judges.iter().map(Judge::due_at).collect();
+        let mut between: BTreeSet<(Timestamp, usize)> = BTreeSet::new();
+        let mut left = MOST_REPLAYED;
+        loop {
+            let next = moments.first().copied().into_iter().chain(between.first().copied()).min();
+            let Some((at, i)) = next else { break };
+            let is_sample = moments.remove(&(at, i));
+            between.remove(&(at, i));
+            // What was planned before a sample came is not due any more.
+            if !is_sample && self.judges[i].due_at() != at {
                 continue;
             }
-            let situation = self.situation_of(i, at);
-            for change in self.judges[i].replay(&self.store, self.config.look_back, at, &situation) {
-                self.take_change(now, change, out);
+            self.replay_at(i, at, now, out);
+            let due = self.judges[i].due_at();
+            if due > at && due <= until && left > 0 {
+                left -= 1;
+                between.insert((due, i));
             }
+        }
+        for (judge, at) in self.judges.iter_mut().zip(due) {
+            // Another rule may have woken it.
+            judge.be_due(if judge.due_at() == now { now } else { at });
         }
     }
 
-    /// How the conditions of the alert of a change stand now is journaled with it.
+    /// From when on a rule's conditions are to be seen again.
+    fn replayed_from(&mut self, i: usize, now: Timestamp) -> Timestamp {
+        let judge = &mut self.judges[i];
+        let interval = judge.interval_in(&self.store);
+        let horizon = judge.rule.horizon(interval).min(self.store.hot());
+        // Twice, since a gap pauses it.
+        let from = now - horizon.times(2) - interval.times(2);
+        // What is judged in a watch only was not judged before T0: the version before is no measure of this one.
+        let t0 = self.state.watches.live().and_then(|d| d.t0).filter(|_| scope::asks_for_watch(&judge.rule));
+        from.max(t0.unwrap_or(from)).max(self.store.held_since()).max(judge.gathering.judged().unwrap_or(from))
+    }
+
+    /// The moments at which a rule is judged again.
+    fn moments(&mut self, i: usize, from: Timestamp, now: Timestamp) -> Vec<(Timestamp, usize)> {
+        let most = MOST_REPLAYED / self.judges.len();
+        let judge = &mut self.judges[i];
+        let moments = judge.moments(&self.store, self.config.look_back, (from, now), most);
+        let first = moments.first().copied().unwrap_or(from);
+        judge.alerts.values_mut().for_each(|alert| alert.settle_before(first));
+        moments.into_iter().map(|at| (at, i)).collect()
+    }
+
+    fn replay_at(&mut self, i: usize, at: Timestamp, now: Timestamp, out: &mut Out) {
+        // Between its announcement and T0 the downtime of a deployment is planned.
+        let planned = self.state.watches.open().map(|d| (d.announced, d.t0.unwrap_or(now + Span::millis(1))));
+        if self.judges[i].rests_while_settling && planned.is_some_and(|(from, to)| from <= at && at < to) {
+            return;
+        }
+        let situation = self.situation_then(i, at);
+        let changes = self.judges[i].replay(&self.store, self.config.look_back, at, &situation);
+        self.count_ok(i);
+        for change in changes {
+            self.take_change(now, change, out);
+        }
+    }
+
+    /// What a rule gathered before a restart is there: it is gathered again, and the newest of it judged as time passes there,
+    /// so that what was pending is pending.
+    fn gather_again(&mut self, i: usize, past: Vec<(Labels, Past)>, now: Timestamp, out: &mut Out) {
+        let executed = self.state.rollbacks.last().and_then(|run| run.executed);
+        let rests = self.judges[i].rests_on_past();
+        // What was judged meanwhile is not judged again.
+        let from = if rests { self.replayed_from(i, now) } else { now };
+        let judge = &mut self.judges[i];
+        judge.gather_anew();
+        let told = past.first().map_or(usize::MAX, |(_, past)| past.values.len());
+        let (first, begin) = judge.gathering.go_on_from(&judge.rule, from, told);
+        let from = from.min(begin);
+        let rebased = executed.and_then(|at| judge.gathering.index(&judge.rule, at));
+        judge.gather_again(past, first, rebased, now);
+        if !rests {
+            return;
+        }
+        let mut moments: BTreeSet<_> = self.moments(i, from, now).into_iter().collect();
+        if let Some(executed) = executed.filter(|at| *at >= from) {
+            let after = moments.split_off(&(executed + Span::millis(1), 0));
+            self.replay(moments, executed, now, out);
+            self.judges[i].rebase();
+            moments = after;
+        }
+        self.replay(moments, now, now, out);
+    }
+
+    /// How the conditions of the alert of a change stood then is journaled with it.
     pub(super) fn note_stood(&mut self, now: Timestamp, change: &Change, out: &mut Out) {
-        let (rule, labels) = match change {
-            Change::Level(t) => (&t.rule, &t.labels),
-            Change::Criterion { rule, labels, .. } | Change::Target { rule, labels, .. } => (rule, labels),
+        let (rule, labels, at) = match change {
+            Change::Level(t) => (&t.rule, &t.labels, t.at),
+            Change::Criterion { rule, labels, at, .. } | Change::Target { rule, labels, at, .. } => (rule, labels, *at),
         };
-        let stood =
-            self.judge_named(rule).and_then(|j| Some(j.alerts.get(&labels.fingerprint())?.stands(&j.rule, now)));
+        let stood = self.judge_named(rule).and_then(|j| Some(j.alerts.get(&labels.fingerprint())?.stands(&j.rule, at)));
         // What waits for it was held or freed by it, which a replay from before would not know; what it saw at this moment is
         // seen again. Once in a step: many alerts of one rule change together.
         let is_first = self.stood_noted.insert(rule.clone());
         let dependants = if is_first { self.names.waiting(rule) } else { &[] };
-        let dependants = dependants
-            .iter()
-            .map(|i| &self.judges[*i])
-            .flat_map(|j| j.alerts.values().map(|a| a.stands(&j.rule, now - Span::millis(1))));
+        let dependants = dependants.iter().map(|i| &self.judges[*i]).flat_map(|j| {
+            // A change that a replay says may lie before what others saw meanwhile.
+            let at = j.evaluated.filter(|_| at < now).map_or(at, |seen| at.max(seen + Span::millis(1)));
+            j.alerts.values().map(move |a| a.stands(&j.rule, at - Span::millis(1)))
+        });
         let dependants = dependants.take(MOST_NOTED);
         let all: Vec<_> = stood.into_iter().chain(dependants).collect();
         for stood in all {

@@ -118,10 +118,28 @@ pub struct RuleView {
     pub evaluated: Option<Timestamp>,
     /// How often it is evaluated at least.
     pub every: Span,
+    /// How much of its windows there are samples for; of many rules only of those that are not ok.
+    #[serde(default)]
+    pub windows: Vec<WindowView>,
     /// Its alerts that are not ok, or are about to change, worst first; at most 50.
     pub alerts: Vec<AlertView>,
     /// The last evaluations, newest last.
     pub recent: Vec<Evaluation>,
+}
+
+/// A window that a rule looks at, and how long the samples in it reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowView {
+    /// The selector with its window, as written.
+    pub reads: String,
+    /// How long the window is.
+    pub window: Span,
+    /// How many series it has.
+    pub series: usize,
+    /// How long the samples of the series reach that has the fewest.
+    pub least: Span,
+    /// And of the series that has the most.
+    pub most: Span,
 }
 
 /// Where a rule of Prometheus stands.

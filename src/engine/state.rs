@@ -55,6 +55,17 @@ pub enum Event {
     Fact(facts::Event),
     /// How the conditions of an alert stood right after a change.
     Stood(rule::Stood),
+    /// What a rule depends on came into trouble, or out of it: from then on its conditions were held, or judged again.
+    Held {
+        /// The rule.
+        rule: String,
+        /// When.
+        at: Timestamp,
+        /// Whether it is held from then on.
+        held: bool,
+        /// How the conditions of its alerts stood that were entered; those of all others were off.
+        stood: Vec<rule::Stood>,
+    },
     /// What a rule's value was before T0, kept for the watch.
     Known {
         /// The rule.
@@ -79,6 +90,7 @@ impl Event {
             Event::Signal(_) => "signal",
             Event::Fact(_) => "fact",
             Event::Stood(_) => "stood",
+            Event::Held { .. } => "held",
             Event::Known { .. } => "known",
         }
     }
@@ -124,6 +136,9 @@ pub struct State {
     /// How the conditions of alerts stood at their last change, also of those that ended some hours ago.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stood: BTreeMap<String, BTreeMap<u64, rule::Stood>>,
+    /// Since when rules are held by what they depend on, or judged again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<String, (Timestamp, bool)>,
     /// What rules know of the time before T0, while a watch is live.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub known: BTreeMap<String, Vec<(Labels, rule::Known)>>,
@@ -160,6 +175,11 @@ impl State {
             Event::Signal(event) => self.signals.apply(event),
             Event::Fact(event) => self.apply_fact(event),
             Event::Stood(stood) => self.apply_stood(stood),
+            Event::Held { rule, at, held, stood } => {
+                self.held.insert(rule.clone(), (*at, *held));
+                let stood = stood.iter().map(|stood| (stood.labels.fingerprint(), stood.clone()));
+                self.stood.insert(rule.clone(), stood.collect());
+            }
             Event::Known { rule, known } => drop(self.known.insert(rule.clone(), known.clone())),
         }
     }
@@ -242,6 +262,7 @@ impl State {
             stood.bad_since = stood.bad_since.map(|at| at + by);
             stood.gates.iter_mut().for_each(|gate| gate.shift(by));
         });
+        self.held.values_mut().for_each(|(at, _)| *at += by);
         self.incidents.shift(by);
         self.outbox.shift(by);
         self.rollbacks.shift(by);

@@ -361,7 +361,6 @@ fn notice(engine: &Engine, at: Timestamp, kind: EventKind, thread: String, story
     }
 }
 
-/// The other rules that are not ok, a line each, and how many are.
 /// The most other alerts of a rule that a message names.
 const MAX_SIBLINGS: usize = 10;
 
@@ -373,18 +372,17 @@ fn siblings(engine: &Engine, t: &Transition) -> Vec<String> {
         None => engine.state.alerts.get(&t.rule).into_iter().flatten().map(|(_, s)| (&s.labels, s.level)).collect(),
     };
     let others = others.into_iter().filter(|(labels, level)| *level > Level::Ok && **labels != t.labels);
-    let all: Vec<String> = others
-        .map(|(labels, level)| {
-            let own = labels.iter().filter(|(name, value)| t.labels.get(name) != *value);
-            let own: Vec<String> = own.map(|(name, value)| format!("{name}={value:?}")).collect();
-            format!("{}{{{}}} {}", t.rule, own.join(","), level)
-        })
-        .collect();
-    let more = all.len().saturating_sub(MAX_SIBLINGS);
-    let named = all.into_iter().take(MAX_SIBLINGS);
+    let named = |(labels, level): (&Labels, Level)| {
+        let own = labels.iter().filter(|(name, value)| t.labels.get(name) != *value);
+        let own: Vec<String> = own.map(|(name, value)| format!("{name}={value:?}")).collect();
+        format!("{}{{{}}} {}", t.rule, own.join(","), level)
+    };
+    let more = others.clone().count().saturating_sub(MAX_SIBLINGS);
+    let named = others.take(MAX_SIBLINGS).map(named);
     named.chain((more > 0).then(|| format!("{more} more of {}", t.rule))).collect()
 }
 
+/// The other rules that are not ok, a line each, and how many are.
 fn also(engine: &Engine, rule: &str) -> Vec<String> {
     let mut lines: Vec<String> = engine
         .state
@@ -394,7 +392,7 @@ fn also(engine: &Engine, rule: &str) -> Vec<String> {
         .map(|i| format!("{} {}", i.rule, i.level()))
         .take(5)
         .collect();
-    let ok = engine.judges.iter().filter(|j| j.level() == Level::Ok && j.no_data.is_none()).count();
+    let ok = engine.rules_ok;
     if ok > 0 {
         lines.push(format!("{ok} rules ok"));
     }

@@ -85,6 +85,8 @@ pub struct Strata {
     pub written: Vec<[bool; 3]>,
     /// For each rule, whether it judges what groups record or say.
     pub judges_groups: Vec<bool>,
+    /// For each of [`Family::ALL`], whether some rule reads it.
+    pub read: [bool; 3],
 }
 
 /// Rules of which each depends on the next, by name; the last is the first.
@@ -120,7 +122,13 @@ pub fn order(nodes: &[Node<'_>]) -> Result<Strata, Circle> {
             return Err(Circle(circle.into_iter().map(|i| nodes[i].name.to_string()).collect()));
         }
     }
-    Ok(Strata { strata: graph.strata(), written: graph.written, judges_groups: graph.judges_groups })
+    let (strata, read) = (graph.strata(), read(nodes));
+    Ok(Strata { strata, written: graph.written, judges_groups: graph.judges_groups, read })
+}
+
+/// Which families some rule reads.
+fn read(nodes: &[Node<'_>]) -> [bool; 3] {
+    Family::ALL.map(|family| nodes.iter().flat_map(|node| &node.reads).any(|selector| admits(selector, family.name())))
 }
 
 fn reads(rule: &Rule) -> Vec<&Selector> {
@@ -288,7 +296,7 @@ fn named(selector: &Selector, family: Family) -> Option<&str> {
 pub(super) fn flat(nodes: &[Node<'_>]) -> Strata {
     let graph = Graph::new(nodes);
     let strata = graph.reads_rules.iter().map(|reads| u32::from(*reads)).collect();
-    Strata { strata, written: graph.written, judges_groups: graph.judges_groups }
+    Strata { strata, written: graph.written, judges_groups: graph.judges_groups, read: read(nodes) }
 }
 
 #[cfg(test)]

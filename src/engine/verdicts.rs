@@ -9,6 +9,25 @@ use super::{Config, Engine, OWN_EVERY, Out};
 use crate::base::{Labels, Level, Sample, Timestamp};
 use crate::rule::prometheus::Kind;
 
+/// So many rules are written about at each change.
+const SOON_DONE: usize = 1000;
+
+/// What changed of some rules.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changed {
+    /// Levels, or whether a criterion is due.
+    pub(super) levels: bool,
+    /// Whether they have data.
+    pub(super) data: bool,
+}
+
+impl std::ops::BitOrAssign for Changed {
+    fn bitor_assign(&mut self, other: Changed) {
+        self.levels |= other.levels;
+        self.data |= other.data;
+    }
+}
+
 /// The strata, and when each was written about last.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
@@ -16,6 +35,8 @@ pub(super) struct Verdicts {
     own: Vec<[bool; 3]>,
     /// By name: whether it is written about in the families of levels and of missing data.
     groups: std::collections::BTreeMap<String, [bool; 3]>,
+    /// By family, whether some rule reads it.
+    read: [bool; 3],
     /// By stratum, from 1 on; the first is written with what else the engine writes.
     written: Vec<Option<Timestamp>>,
 }
@@ -25,7 +46,8 @@ impl Verdicts {
     pub(super) fn new(config: &Config, judges: &mut [Judge]) -> Verdicts {
         let nodes = strata::nodes(&config.rules, &config.groups.groups);
         // A circle was refused when the configuration was checked. Were there one, its rules would see each other late.
-        let Strata { strata, written, judges_groups } = strata::order(&nodes).unwrap_or_else(|_| strata::flat(&nodes));
+        let Strata { strata, written, judges_groups, read } =
+            strata::order(&nodes).unwrap_or_else(|_| strata::flat(&nodes));
         for (judge, (stratum, judges_groups)) in judges.iter_mut().zip(strata.iter().zip(&judges_groups)) {
             judge.stratum = *stratum;
             // Groups go on while a deployment settles; what their alerts say then is planned.
@@ -41,7 +63,15 @@ impl Verdicts {
                 *known.0 |= *known.1 && (is_alert || family == Family::NoData);
             }
         }
-        Verdicts { own: written[..judges.len()].to_vec(), groups, written: vec![None; highest as usize] }
+        Verdicts { own: written[..judges.len()].to_vec(), groups, read, written: vec![None; highest as usize] }
+    }
+
+    /// Whether it is written at once that some levels, or what has data, changed: where a rule reads it, or it is soon done. Else
+    /// it is with the next round.
+    pub(super) fn are_urgent(&self, changed: Changed) -> bool {
+        let [alerts, level, no_data] = self.read;
+        let is_soon_done = self.own.len() <= SOON_DONE && (changed.levels || changed.data);
+        is_soon_done || (changed.levels && (alerts || level)) || (changed.data && no_data)
     }
 
     /// The last stratum.
@@ -66,14 +96,12 @@ impl Engine {
     pub(super) fn write_verdicts(&mut self, now: Timestamp, stratum: u32, out: &mut Out) {
         let mut families: [Vec<Sample>; 3] = Default::default();
         for (judge, written) in self.judges.iter().zip(&self.verdicts.own).filter(|(j, _)| j.stratum == stratum) {
-            let samples = [
-                alerts(judge),
-                vec![level(&judge.rule.name, judge.level())],
-                vec![no_data(&judge.rule.name, judge.no_data.is_some())],
-            ];
-            for (family, (samples, written)) in families.iter_mut().zip(samples.into_iter().zip(written)) {
-                family.extend(samples.into_iter().filter(|_| *written));
+            // Of thousands of rules most are read by nobody.
+            if written[0] {
+                families[0].extend(alerts(judge));
             }
+            families[1].extend(written[1].then(|| level(&judge.rule.name, judge.level())));
+            families[2].extend(written[2].then(|| no_data(&judge.rule.name, judge.no_data.is_some())));
         }
         if stratum == 0 {
             let is_written = |name: &str, family: usize| self.verdicts.groups.get(name).is_some_and(|w| w[family]);
@@ -111,7 +139,7 @@ fn no_data(rule: &str, is_blind: bool) -> Sample {
     sample(of_rule(Family::NoData, rule), f64::from(u8::from(is_blind)))
 }
 
-fn alerts(judge: &Judge) -> Vec<Sample> {
+fn alerts(judge: &Judge) -> impl Iterator<Item = Sample> {
     let of_alert = |alert: &crate::rule::Alert| {
         let (state, level) = match (alert.level().0, alert.is_pending()) {
             (Level::Ok, false) => return None,
@@ -121,5 +149,5 @@ fn alerts(judge: &Judge) -> Vec<Sample> {
         let own = [("__name__", Family::Alerts.name()), ("alertstate", state), ("level", level)];
         Some(sample(alert.labels().merged(&Labels::new(own)), 1.0))
     };
-    judge.alerts.values().filter_map(of_alert).collect()
+    judge.alerts.values().filter_map(of_alert)
 }

@@ -8,7 +8,7 @@ use super::snapshot::{
     AlertView, ChannelView, DeliveryState, DeliveryView, DeploymentView, IncidentView, RemoteView, RollbackView,
     RuleView, RunView, SignalView, Snapshot, StepView, TargetView, UsageView,
 };
-use super::{Engine, Judge, signals};
+use super::{Engine, Judge, coverage, signals};
 use crate::base::{Because, Level, Timestamp};
 use crate::incident::Incident;
 use crate::notify::outbox;
@@ -29,6 +29,9 @@ const MAX_LINES: usize = 200;
 
 /// How many incidents that closed are shown.
 const MAX_CLOSED: usize = 20;
+
+/// Of more rules than this, it is looked at how much of their windows is covered only for those that are not ok.
+const MOST_EXPLAINED: usize = 500;
 
 impl Engine {
     /// Everything at `now`. What only the shell knows (where the configuration stands) is left empty.
@@ -301,6 +304,10 @@ impl Engine {
             failed: judge.failed.clone(),
             evaluated: judge.evaluated,
             every: judge.every,
+            windows: match self.judges.len() <= MOST_EXPLAINED || judge.level() > Level::Ok {
+                true => coverage::of_rule(rule, &self.store, now),
+                false => Vec::new(),
+            },
             alerts,
             recent: judge.recent.iter().cloned().collect(),
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::{self, Calibration, Detector, Direction, Scope, Size, Strictness};
 use super::ratio::{self, Dispersion};
-use super::trend::{Floors, MayRollBack, Trend};
+use super::trend::{self, Floors, MayRollBack, Trend};
 use super::{Baseline, Clause, Comparison, Condition, Offset, Rule, Test, Value, When};
 use crate::base::{Span, Timestamp};
 
@@ -23,7 +23,7 @@ pub const PAST: Span = Span::hours(24 * 7);
 const HOUR: usize = 60;
 
 /// How many buckets of a share one window has.
-const BUCKETS: i64 = 5;
+pub const BUCKETS: usize = 5;
 
 /// A gap longer than this many minutes or buckets is as good as a fresh start.
 const LONGEST_GAP: i64 = 100_000;
@@ -133,6 +133,11 @@ impl Asks {
         self.peak |= matches!(baseline, Baseline::Peak);
     }
 
+    /// Whether what it judges has gathered since T0 whatever was before: a mean, or a peak.
+    pub fn sums_up(&self) -> bool {
+        self.mean || self.peak
+    }
+
     /// Whether something is to be gathered at all: else an alert is judged by its present value alone.
     pub fn is_any(&self) -> bool {
         self.needs_past() || self.peak || self.mean || self.arms || !self.shares.is_empty()
@@ -179,7 +184,7 @@ pub fn rising_share(test: &Test) -> Option<f64> {
 
 /// How long one bucket of a share over `window` is.
 pub fn bucket(window: Span) -> Span {
-    Span((window.0 / BUCKETS).max(1000))
+    Span((window.0 / BUCKETS as i64).max(1000))
 }
 
 fn limit_of(role: Role, op: Comparison, offset: Offset) -> Option<baseline::Limit> {
@@ -232,6 +237,8 @@ pub struct Past {
     pub values: Vec<f64>,
     /// The errors of each bucket; empty where it is no share.
     pub errors: Vec<f64>,
+    /// The lowest and the highest value of each minute; empty where nobody asks for them.
+    pub extremes: Vec<(f64, f64)>,
 }
 
 impl Known {
@@ -269,6 +276,13 @@ impl Known {
 }
 
 impl Known {
+    /// Whether it is of these questions, and not of the rule as it was before it was edited.
+    pub fn fits(&self, asks: &Asks) -> bool {
+        let is_share = !asks.shares.is_empty();
+        let has_history = asks.history.is_empty() || self.calibration.is_some();
+        is_share == self.dispersion.is_some() && (is_share || (has_history && self.floors.len() == asks.trends.len()))
+    }
+
     /// Why a part of the conditions cannot be judged by what is known, in a watch at `now`.
     pub fn refusal(&self, asks: &Asks, now: Timestamp) -> Option<String> {
         if asks.before && self.hour.is_none() {
@@ -305,6 +319,8 @@ pub struct Evidence {
     /// The mean since T0: the sum over minutes, how many, and how many were not seen.
     mean: (f64, u32, u32),
     armed: bool,
+    /// What was gathered before a restart is missing.
+    incomplete: bool,
 }
 
 impl Evidence {
@@ -330,6 +346,7 @@ impl Evidence {
             peak: None,
             mean: (0.0, 0, 0),
             armed: false,
+            incomplete: false,
         }
     }
 
@@ -352,6 +369,10 @@ impl Evidence {
     /// A value at `now`, by samples of which the newest is from `newest`: the same samples count once, however often they
     /// are judged. Minutes that are over by then are judged first.
     pub fn value(&mut self, value: f64, newest: Timestamp, now: Timestamp) {
+        // A replay may ask for what was before.
+        if now < self.origin {
+            return;
+        }
         self.until(now);
         if value.is_finite() && self.newest.is_none_or(|before| newest > before) {
             self.newest = Some(newest);
@@ -393,14 +414,16 @@ impl Evidence {
             return;
         }
         for (i, value) in past.values.iter().enumerate() {
-            if rebased == Some(i) {
-                self.rebase(asks);
-            }
-            if value.is_finite() {
-                self.peak = Some(self.peak.map_or(*value, |peak| peak.max(*value)));
+            let highest = past.extremes.get(i).map_or(*value, |(_, highest)| *highest);
+            if highest.is_finite() {
+                self.peak = Some(self.peak.map_or(highest, |peak| peak.max(highest)));
             }
             self.minute(*value);
             self.filling += 1;
+            // A part of that minute is from before.
+            if rebased == Some(i) {
+                self.rebase(asks);
+            }
         }
     }
 
@@ -508,9 +531,23 @@ impl Evidence {
         index.and_then(|i| self.trends.get(i)).is_some_and(|trend| trend.finding().is_some())
     }
 
-    /// Whether the counts of a share have gathered for as long as they are looked at.
+    /// What was gathered before a restart is not there, or not yet.
+    pub fn lacks_past(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Whether what was gathered before is missing, and less than an hour was seen since.
+    pub fn is_blind(&self) -> bool {
+        self.lacks(MINUTE.times(HOUR as i64))
+    }
+
+    fn lacks(&self, seen: Span) -> bool {
+        self.incomplete && MINUTE.times(i64::from(self.mean.1)) < seen
+    }
+
+    /// Whether the counts of a share go back as far as they are looked at, or to where it was first seen.
     pub fn has_gathered(&self) -> bool {
-        self.share.as_ref().is_none_or(|share| share.age() >= u64::from(ratio::LONG))
+        !self.incomplete || self.share.as_ref().is_none_or(|share| share.age() >= u64::from(ratio::LONG))
     }
 
     /// Whether the counts show a share above `limit`; none where they are not asked.
@@ -522,7 +559,9 @@ impl Evidence {
     /// How strict a condition may be that this decides: some evidence is too weak to be critical.
     pub fn strength(&self, asks: &Asks) -> Strength {
         let is_weak = |trend: &Trend| trend.finding().is_some() && trend.may_roll_back() != MayRollBack::Yes;
-        if asks.trends.is_empty() || !self.trends.iter().any(is_weak) { Strength::Full } else { Strength::WarningOnly }
+        // What was seen before is not known: it begins to be strong as after T0.
+        let is_any_weak = self.lacks(trend::EARLIEST) || self.trends.iter().any(is_weak);
+        if !asks.trends.is_empty() && is_any_weak { Strength::WarningOnly } else { Strength::Full }
     }
 
     /// Why what holds holds, as people read it.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Asks, Evidence, Role, Strength};
+use super::evidence::{Asks, BUCKETS, Evidence, Past, Role, Strength};
 use super::gate::{Gate, Moment, Stand};
 use super::share;
 use super::{Clause, Comparison, Condition, NoData, Rule, Test, Value, When};
@@ -271,9 +271,24 @@ impl Alert {
         }
     }
 
-    /// Sees again, after a restart, what was seen after the journal last said how it stands; that confirms nothing.
-    pub fn replay(&mut self, rule: &Rule, asks: &Asks, seen: Judged, setting: Setting) -> Vec<Change> {
-        if self.journaled.is_some_and(|at| setting.now <= at) || seen == Judged::Missing {
+    /// Sees again, after a restart, what was seen after the journal last said how it stands, or how all alerts of the rule did,
+    /// `since`; what was seen before is gathered only. It confirms nothing.
+    pub fn replay(
+        &mut self,
+        rule: &Rule,
+        asks: &Asks,
+        seen: Judged,
+        setting: Setting,
+        since: Option<Timestamp>,
+    ) -> Vec<Change> {
+        if seen == Judged::Missing {
+            return Vec::new();
+        }
+        if self.journaled.max(since).is_some_and(|at| setting.now <= at) {
+            let seen = self.gather(rule, seen, setting.now);
+            if setting.turn == Turn::Warming {
+                self.arm(rule, asks, &seen, setting);
+            }
             return Vec::new();
         }
         let confirmed = self.confirmed;
@@ -356,6 +371,11 @@ impl Alert {
         self.level == Level::Ok && !self.due && !self.missed && self.missing_since.is_some() && !self.is_pending()
     }
 
+    /// Whether some condition was entered and not left.
+    pub fn is_entered(&self) -> bool {
+        self.gates.iter().any(Gate::is_on)
+    }
+
     /// What has gathered since T0.
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_deref()
@@ -371,11 +391,40 @@ impl Alert {
         self.evidence.as_deref_mut()
     }
 
+    /// Arms it where `arm` held in a minute, or over the window of a share, from the one with index `first` on: after a restart.
+    /// Whether it holds against a baseline is asked of what is usual `now`.
+    pub fn arm_again(&mut self, rule: &Rule, asks: &Asks, past: &Past, first: usize, now: Timestamp) {
+        let sum = |of: &[f64]| of.iter().filter(|count| count.is_finite()).sum();
+        let value = |value| Judged::Value { value, newest: now };
+        for i in first..past.values.len() {
+            let window = i.saturating_sub(BUCKETS - 1)..=i;
+            let seen = match (past.errors.get(window.clone()), past.extremes.get(i)) {
+                (Some(errors), _) => {
+                    [Judged::Share { errors: sum(errors), total: sum(&past.values[window]), newest: now }; 2]
+                }
+                (None, Some((lowest, highest))) => [value(*lowest), value(*highest)],
+                (None, None) => [value(past.values[i]); 2],
+            };
+            seen.iter().for_each(|seen| self.arm(rule, asks, seen, Setting::new(now, Span::ZERO)));
+        }
+    }
+
+    /// Arms it if `arm` holds.
+    fn arm(&mut self, rule: &Rule, asks: &Asks, seen: &Judged, setting: Setting) {
+        let evidence = self.evidence.as_deref();
+        let holds = |arm: &Test| Look { rule, asks, seen, setting, evidence }.test(None, arm);
+        if rule.scope.arm.as_ref().is_some_and(holds)
+            && let Some(evidence) = &mut self.evidence
+        {
+            evidence.arm();
+        }
+    }
+
     /// Moves all remembered times by `by`, because the wall clock was set.
     pub fn shift(&mut self, by: Span) {
         self.level_since += by;
         self.gates.iter_mut().for_each(|gate| gate.shift(by));
-        for since in [&mut self.missing_since, &mut self.bad_since].into_iter().flatten() {
+        for since in [&mut self.missing_since, &mut self.bad_since, &mut self.journaled].into_iter().flatten() {
             *since += by;
         }
         if let Some(evidence) = &mut self.evidence {
@@ -404,18 +453,27 @@ impl Alert {
         self.missing_since = None;
         self.confirmed |= newest > setting.since && matches!(setting.turn, Turn::Judged | Turn::Warming);
         let seen = self.gather(rule, seen, now);
-        let judge = Look { rule, asks, seen: &seen, setting, evidence: self.evidence.as_deref() };
-        let is_armed = match &rule.scope.arm {
-            Some(arm) if setting.turn == Turn::Warming => {
-                self.evidence.as_ref().is_some_and(|evidence| evidence.is_armed()) || judge.test(None, arm)
-            }
-            _ => false,
-        };
-        self.weak = self.evidence.as_ref().map_or([false; 4], |e| match e.strength(asks) {
-            Strength::Full => [false; 4],
-            Strength::WarningOnly => Role::ALL.map(|role| rule.reaches(role)),
-        });
         let moment = Moment { newest, interval: setting.interval, now };
+        // Nor is a mean of which the beginning is lost.
+        let is_blind = rule.over_watch && self.evidence.as_ref().is_some_and(|evidence| evidence.is_blind());
+        if setting.turn == Turn::Waiting || (is_blind && matches!(setting.turn, Turn::Judged | Turn::Warming)) {
+            self.note(rule, seen, self.gates, moment);
+            return Vec::new();
+        }
+        let is_armed = setting.turn == Turn::Warming && {
+            self.arm(rule, asks, &seen, setting);
+            self.evidence.as_ref().is_some_and(|evidence| evidence.is_armed())
+        };
+        let judge = Look { rule, asks, seen: &seen, setting, evidence: self.evidence.as_deref() };
+        let stood = self.level == Level::Critical || self.due;
+        self.weak = match self.evidence.as_ref() {
+            // What decided before is not known: it stays what it was.
+            Some(evidence) if stood && evidence.is_blind() => self.weak,
+            Some(evidence) if evidence.strength(asks) == Strength::WarningOnly => {
+                Role::ALL.map(|role| rule.reaches(role))
+            }
+            _ => [false; 4],
+        };
         let is_judged = setting.turn == Turn::Judged || is_armed;
         let before = self.gates;
         if is_judged {
@@ -423,9 +481,6 @@ impl Alert {
             self.advance(rule, holds, moment);
         } else {
             self.gates.iter_mut().for_each(Gate::calm);
-        }
-        if is_armed && let Some(evidence) = &mut self.evidence {
-            evidence.arm();
         }
         self.note(rule, seen, before, moment);
         self.changes(rule, asks, setting, false)
@@ -454,6 +509,9 @@ impl Alert {
     fn judge_missing(&mut self, rule: &Rule, asks: &Asks, setting: Setting) -> Vec<Change> {
         let now = setting.now;
         let since = *self.missing_since.get_or_insert(now);
+        if setting.turn == Turn::Waiting {
+            return Vec::new();
+        }
         if setting.turn != Turn::Judged {
             self.gates.iter_mut().for_each(Gate::calm);
             return Vec::new();
@@ -675,8 +733,8 @@ impl Look<'_> {
         // What is no number says nothing for either side.
         let is_number = !matches!(self.seen, Judged::Value { value, .. } if value.is_nan());
         let clears = match &condition.clear {
-            Some(clear) => self.test(None, clear),
-            None => !holds && is_number && !self.is_above(&condition.when),
+            Some(clear) if self.knows_baseline(clear) => self.test(None, clear),
+            _ => !holds && is_number && !self.is_above(&condition.when) && !self.is_lost(&condition.when),
         };
         (holds, clears)
     }
@@ -689,6 +747,23 @@ impl Look<'_> {
         }
         let (Judged::Share { errors, total, .. }, When::Test(test)) = (self.seen, when) else { return false };
         super::evidence::rising_share(test).is_some_and(|limit| *total > 0.0 && errors / total > limit)
+    }
+
+    /// Whether what it holds against is known.
+    fn knows_baseline(&self, test: &Test) -> bool {
+        let asks = test.0.iter().any(|clause| matches!(clause, Clause::Baseline(..)));
+        !asks || self.setting.figure.is_some() || self.baseline().is_some()
+    }
+
+    /// Whether it rests on what gathered before, of which too little is there to say that it is over.
+    fn is_lost(&self, when: &When) -> bool {
+        let When::Test(test) = when else { return false };
+        let gathers = |clause: &Clause| match clause {
+            Clause::Value(..) => false,
+            Clause::Baseline(..) => matches!(self.rule.baseline, super::Baseline::History | super::Baseline::Peak),
+            Clause::Reaches { .. } => true,
+        };
+        self.evidence.is_some_and(Evidence::is_blind) && test.0.iter().any(gathers)
     }
 
     /// Whether all clauses hold. Without a role the present value is held against the baseline: that ends or arms.

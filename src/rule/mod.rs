@@ -123,6 +123,16 @@ impl Rule {
         self.conditions().map(|(_, c)| of(c)).max().unwrap_or(Span::ZERO)
     }
 
+    /// Whether some condition holds its value against what was before, or since T0.
+    pub fn holds_against_past(&self) -> bool {
+        let is_past = matches!(self.baseline, Baseline::History | Baseline::Before | Baseline::Peak);
+        let mut tests = self.conditions().filter_map(|(_, condition)| match &condition.when {
+            When::Test(test) => Some(test),
+            When::Critical | When::Present => None,
+        });
+        is_past && tests.any(|test| test.0.iter().any(|clause| matches!(clause, Clause::Baseline(..))))
+    }
+
     /// The rules that it depends on, or that its criterion waits for.
     pub fn waited_for(&self) -> impl Iterator<Item = &str> {
         let depends_on = self.scope.depends_on.iter().filter_map(|dependency| match dependency {

@@ -159,6 +159,13 @@ fn rule(name: &str) -> RuleView {
         failed: None,
         evaluated: Some(at("09:41:05")),
         every: Span::secs(15),
+        windows: vec![WindowView {
+            reads: "http_requests_total[5m]".into(),
+            window: Span::mins(5),
+            series: 2,
+            least: Span::secs(230),
+            most: Span::mins(5),
+        }],
         alerts: Vec::new(),
         recent: vec![Evaluation { at: at("09:41:05"), text: "0.4 % (limit > 10%)".into() }],
     }

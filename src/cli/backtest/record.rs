@@ -240,6 +240,7 @@ impl Witness for Record {
             }
             Event::Rule(Change::Criterion { due: false, .. } | Change::Target { .. })
             | Event::Stood(_)
+            | Event::Held { .. }
             | Event::Known { .. }
             | Event::Started { .. }
             | Event::Stopped { .. }

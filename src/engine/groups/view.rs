@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::running::{RECENT, Running};
 use super::{Groups, because};
 use crate::base::{Because, Level, Span, Timestamp};
-use crate::engine::Engine;
 use crate::engine::snapshot::{AlertView, GroupView, RuleView};
+use crate::engine::{Engine, coverage};
 use crate::rule::prometheus::{Kind, RuleConfig, State};
 
 /// How many alerts of a rule are shown.
@@ -71,6 +71,7 @@ impl Groups {
             failed: progress.failed.clone(),
             evaluated: running.evaluated,
             every: running.interval,
+            windows: coverage::of_plan(&rule.plan, engine.store(), now),
             alerts: self.alerts(running, index, engine, now),
             recent: progress.recent.iter().cloned().collect(),
         }
@@ -140,6 +141,7 @@ fn join(view: &mut RuleView, other: RuleView) {
     view.failed = view.failed.take().or(other.failed);
     view.evaluated = view.evaluated.max(other.evaluated);
     view.every = view.every.min(other.every);
+    view.windows.extend(other.windows);
     view.alerts.extend(other.alerts);
     view.recent.extend(other.recent);
     view.recent.sort_by_key(|evaluation| evaluation.at);

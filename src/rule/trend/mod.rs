@@ -24,7 +24,7 @@ pub const WINDOWS: usize = 8;
 
 /// No trend rolls anything back earlier than this: a cache that fills to a new high cannot be told from a leak before
 /// it flattens.
-const EARLIEST: Span = Span::hours(4);
+pub const EARLIEST: Span = Span::hours(4);
 /// What falls less often than every twelve hours is no saw-tooth but a restart, and is not waited for twice.
 const LATEST: Span = Span::hours(24);
 
