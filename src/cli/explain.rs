@@ -85,20 +85,15 @@ pub fn render(snapshot: &Snapshot, rule: &RuleView, when: &When) -> String {
 /// How much of a window there are samples for.
 fn covered(window: &WindowView) -> String {
     let (least, most, whole) = (window.least, window.most, window.window);
-    let samples = match (window.series, least >= whole) {
-        (0, _) => "no series".to_string(),
-        (1, true) => "samples over all of it".to_string(),
-        (series, true) => format!("samples over all of it, of {}", format_args!("{series} series")),
-        (1, false) => format!("samples over {} of {}", least.human(), whole.human()),
-        (series, false) => {
-            format!(
-                "samples over {} to {} of {}, of {}",
-                least.human(),
-                most.human(),
-                whole.human(),
-                format_args!("{series} series")
-            )
-        }
+    let over = match (least >= whole, least == most) {
+        (true, _) => "all of it".to_string(),
+        (false, true) => format!("{} of {}", least.human(), whole.human()),
+        (false, false) => format!("{} to {} of {}", least.human(), most.human(), whole.human()),
+    };
+    let samples = match window.series {
+        0 => "no series".to_string(),
+        1 => format!("samples over {over}"),
+        series => format!("samples over {over}, of {series} series"),
     };
     format!("{}: {samples}", window.reads)
 }
