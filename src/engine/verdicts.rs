@@ -3,6 +3,8 @@
 //! Each stratum is a family of the store of its own, so that it is written once in a step: right after the rules of it were
 //! judged and something changed, and otherwise from time to time. Which rules are written about says [`super::strata`].
 
+use std::collections::HashMap;
+
 use super::judge::Judge;
 use super::strata::{self, Family, Strata};
 use super::{Config, Engine, OWN_EVERY, Out};
@@ -28,11 +30,23 @@ impl std::ops::BitOrAssign for Changed {
     }
 }
 
+/// How one rule is written about.
+#[derive(Debug)]
+struct Own {
+    /// In which families.
+    written: [bool; 3],
+    /// The series of its level, and of whether it has data. Built once: thousands are written in every round.
+    level: Labels,
+    no_data: Labels,
+    /// The series of its alerts that were written last.
+    alerts: HashMap<u64, (Level, Labels)>,
+}
+
 /// The strata, and when each was written about last.
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
-    /// By rule, in the order of the configuration: where it is written about.
-    own: Vec<[bool; 3]>,
+    /// By rule, in the order of the configuration.
+    own: Vec<Own>,
     /// By name: whether it is written about in the families of levels and of missing data.
     groups: std::collections::BTreeMap<String, [bool; 3]>,
     /// By family, whether some rule reads it.
@@ -63,7 +77,14 @@ impl Verdicts {
                 *known.0 |= *known.1 && (is_alert || family == Family::NoData);
             }
         }
-        Verdicts { own: written[..judges.len()].to_vec(), groups, read, written: vec![None; highest as usize] }
+        let own = judges.iter().zip(&written).map(|(judge, written)| Own {
+            written: *written,
+            level: of_rule(Family::Level, &judge.rule.name),
+            no_data: of_rule(Family::NoData, &judge.rule.name),
+            alerts: HashMap::new(),
+        });
+        let own = own.collect();
+        Verdicts { own, groups, read, written: vec![None; highest as usize] }
     }
 
     /// Whether it is written at once that some levels, or what has data, changed: where a rule reads it, or it is soon done. Else
@@ -95,13 +116,14 @@ impl Engine {
     /// does so.
     pub(super) fn write_verdicts(&mut self, now: Timestamp, stratum: u32, out: &mut Out) {
         let mut families: [Vec<Sample>; 3] = Default::default();
-        for (judge, written) in self.judges.iter().zip(&self.verdicts.own).filter(|(j, _)| j.stratum == stratum) {
-            // Of thousands of rules most are read by nobody.
-            if written[0] {
-                families[0].extend(alerts(judge));
+        for (judge, own) in self.judges.iter().zip(&mut self.verdicts.own).filter(|(j, _)| j.stratum == stratum) {
+            let [alerts, level, no_data] = own.written;
+            if alerts {
+                families[0].extend(own.alerts(judge));
             }
-            families[1].extend(written[1].then(|| level(&judge.rule.name, judge.level())));
-            families[2].extend(written[2].then(|| no_data(&judge.rule.name, judge.no_data.is_some())));
+            families[1].extend(level.then(|| sample(own.level.clone(), f64::from(judge.level().number()))));
+            let is_blind = f64::from(u8::from(judge.no_data.is_some()));
+            families[2].extend(no_data.then(|| sample(own.no_data.clone(), is_blind)));
         }
         if stratum == 0 {
             let is_written = |name: &str, family: usize| self.verdicts.groups.get(name).is_some_and(|w| w[family]);
@@ -139,15 +161,31 @@ fn no_data(rule: &str, is_blind: bool) -> Sample {
     sample(of_rule(Family::NoData, rule), f64::from(u8::from(is_blind)))
 }
 
-fn alerts(judge: &Judge) -> impl Iterator<Item = Sample> {
-    let of_alert = |alert: &crate::rule::Alert| {
-        let (state, level) = match (alert.level().0, alert.is_pending()) {
-            (Level::Ok, false) => return None,
-            (Level::Ok, true) => ("pending", ""),
-            (level, _) => ("firing", level.as_str()),
-        };
-        let own = [("__name__", Family::Alerts.name()), ("alertstate", state), ("level", level)];
-        Some(sample(alert.labels().merged(&Labels::new(own)), 1.0))
+impl Own {
+    /// The series of the alerts of `judge` that are pending or fire.
+    fn alerts(&mut self, judge: &Judge) -> Vec<Sample> {
+        let mut before = std::mem::take(&mut self.alerts);
+        let mut samples = Vec::new();
+        for (key, alert) in &judge.alerts {
+            let level = alert.level().0;
+            if level == Level::Ok && !alert.is_pending() {
+                continue;
+            }
+            let known = before.remove(key).filter(|(of, _)| *of == level);
+            let labels = known.map_or_else(|| of_alert(alert), |(_, labels)| labels);
+            samples.push(sample(labels.clone(), 1.0));
+            self.alerts.insert(*key, (level, labels));
+        }
+        samples
+    }
+}
+
+/// The series of an alert at its level; of one that is ok, while it is pending.
+fn of_alert(alert: &crate::rule::Alert) -> Labels {
+    let (state, level) = match alert.level().0 {
+        Level::Ok => ("pending", ""),
+        level => ("firing", level.as_str()),
     };
-    judge.alerts.values().filter_map(of_alert)
+    let own = [("__name__", Family::Alerts.name()), ("alertstate", state), ("level", level)];
+    alert.labels().merged(&Labels::new(own))
 }
