@@ -81,7 +81,7 @@ fn it_says_what_would_have_happened_and_its_exit_code_what_it_could_not() {
         ("backtest --data dump.om --rules rules.toml --deploy soon", 2, &["--deploy soon"]),
         ("backtest --data dump.om --last 2d", 2, &["--last"]),
         ("backtest --data empty.om --rules rules.toml", 3, &["there are no samples in that time"]),
-        ("backtest --rules rules.toml", 3, &["there are no samples on disk"]),
+        ("backtest --rules rules.toml", 3, &["there are no samples on disk", "--data FILE"]),
     ] {
         check(folder, line, code, said);
     }

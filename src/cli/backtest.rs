@@ -101,6 +101,9 @@ pub struct Report {
     pub drill: bool,
 }
 
+/// What helps where nothing was recorded.
+const NO_SAMPLES: &str = "an agent records them while it runs; its folder is named by --state DIR or --config FILE; a recording is played by --data FILE";
+
 /// Reads, plays, and says what happened.
 pub async fn run(context: &mut Context, args: &Args) -> Result<Exit, Failure> {
     let rules = rules::find(&context.globals, args.rules.as_deref())?;
@@ -125,8 +128,10 @@ fn tried(context: &mut Context, args: &Args, rules: Rules, stop: Arc<AtomicBool>
         Some(file) => Data::of_file(file, now, &stop)?,
         None => {
             let last = args.last.as_deref().map_or(Ok(LAST), Span::parse);
-            let last = last.map_err(|why| Failure::usage(format!("--last: {why}"), None))?;
-            Data::recorded(&context.place().state, now - last, now).map_err(Failure::unknown)?
+            let help = || Some("a number and its unit: --last 14d, --last 6h".into());
+            let last = last.map_err(|why| Failure::usage(format!("--last: {why}"), help()))?;
+            let recorded = Data::recorded(&context.place().state, now - last, now);
+            recorded.map_err(|why| Failure { help: Some(NO_SAMPLES.into()), ..Failure::unknown(why) })?
         }
     };
     let mut planned = deployments::added(&args.deploy, data.end()).map_err(|why| Failure::usage(why, None))?;
@@ -136,7 +141,8 @@ fn tried(context: &mut Context, args: &Args, rules: Rules, stop: Arc<AtomicBool>
     let zone = place::zone(&context.globals);
     let mut progress = Progress::new(std::io::stderr().is_terminal(), stop);
     let Some(report) = play(rules, data, planned, args.drill, &zone, &mut progress)? else {
-        return Err(Failure::unknown("there are no samples in that time"));
+        let help = Some("choose a longer time, or play a recording: --last 14d, --data FILE".into());
+        return Err(Failure { help, ..Failure::unknown("there are no samples in that time") });
     };
     if context.json() {
         context.out.json(&json::json(&report));

@@ -78,7 +78,8 @@ fn notes(summary: &Summary, keep: Option<Span>, now: Timestamp) -> Vec<String> {
 }
 
 pub(super) fn open(file: &Path) -> Result<impl Read, Failure> {
-    stream::open(file).map_err(|e| Failure::usage(chain(&e), None))
+    let help = "name a file of samples, in OpenMetrics or Prometheus's text format, that this user may read";
+    stream::open(file).map_err(|e| Failure::usage(chain(&e), Some(help.into())))
 }
 
 pub(super) fn take(

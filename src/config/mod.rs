@@ -245,6 +245,8 @@ fn load_from(path: Option<&Path>, text: Option<&str>, options: &Options) -> Load
     let mut problems = Problems::default();
     let mut files = Files::default();
     let mut tree = gather(path, text, options, &mut files, &mut problems);
+    // A file or a part of one that cannot be read: what it does not have is not missing.
+    let is_whole = problems.errors() == 0;
     let state = state_folder(&tree, path, options);
     let vars = load::Vars::take(&mut tree, &options.host, &state.to_string_lossy(), &options.sets, &mut problems);
     let mut echoes = vars.replace(&mut tree, &mut problems);
@@ -252,7 +254,6 @@ fn load_from(path: Option<&Path>, text: Option<&str>, options: &Options) -> Load
     let said = problems.list.len();
     let (tree, packs) = packs::lay(tree, &mut files, &mut problems);
     let rule_files = rule_files::read(&tree, &mut files, &mut problems);
-    let is_whole = files.broken.is_empty();
     let mut reader = Reader { files: &files, problems: &mut problems, is_whole };
     let config = reader.read(tree, rule_files, state, path, options);
     let mut at = 0;

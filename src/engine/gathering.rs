@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::history::{Ask, Purpose, Question, Told, What};
 use crate::base::{Labels, Span, Timestamp};
 use crate::rule::evidence::{self, MINUTE, Past};
-use crate::rule::{Asks, Evidence, Known, Rule, Value};
+use crate::rule::{Alert, Asks, Evidence, Known, Rule, Value};
 
 /// How long after its end a bucket is counted: looks that were due before may arrive after it.
 const LATE: Span = Span::secs(2);
@@ -165,6 +165,14 @@ impl Gathering {
         }
     }
 
+    /// An alert that is seen for the first time, with what it gathers in.
+    pub(super) fn alert(&self, asks: &Asks, labels: Labels, now: Timestamp) -> Alert {
+        let evidence = self.begin(asks, labels.fingerprint(), now);
+        let mut alert = Alert::new(labels, now);
+        alert.set_evidence(evidence);
+        alert
+    }
+
     /// The evidence that an alert begins with; none where nothing is to be gathered.
     pub(super) fn begin(&self, asks: &Asks, key: u64, now: Timestamp) -> Option<Evidence> {
         if !asks.is_any() {
@@ -179,63 +187,41 @@ impl Gathering {
         Some(evidence)
     }
 
-    /// Asks for the time before `origin`.
+    /// Asks for the time before T0: `past` of it, for that purpose.
     pub(super) fn ask_past(
         &mut self,
         rule: &Rule,
-        purpose: Purpose,
+        (past, purpose): (Span, Purpose),
         interval: Span,
         ticket: u64,
         now: Timestamp,
     ) -> Option<Question> {
-        let Purpose::Calibrate { asks, .. } = &purpose else { return None };
-        let ask = ask_of(rule)?;
         let step = self.step(rule);
-        let steps = asks.past().0 / step.0.max(1);
+        let from = self.until - step.times(past.0 / step.0.max(1));
+        let question = question(rule, ticket, (from, self.until), step, purpose, interval)?;
         (self.asked, self.asked_at) = (Some(Asked::Past(ticket)), now);
-        let (from, to) = (self.until - step.times(steps), self.until);
-        Some(Question {
-            ticket,
-            rule: rule.name.clone(),
-            ask,
-            from,
-            to,
-            step,
-            purpose,
-            reading: reading(interval),
-            interval,
-        })
+        Some(question)
     }
 
     /// Asks for what was gathered from `origin` to now, if that is a step or more.
     pub(super) fn ask_replay(&mut self, rule: &Rule, interval: Span, ticket: u64, now: Timestamp) -> Option<Question> {
         let step = self.step(rule);
-        if matches!(rule.value, Value::Share { .. }) {
+        let is_share = matches!(rule.value, Value::Share { .. });
+        if is_share {
             self.origin = floor(self.origin, step);
         }
         let steps = (now - self.origin).0.div_euclid(step.0.max(1));
         if steps < 1 || self.is_replayed {
             return None;
         }
-        let ask = ask_of(rule)?;
+        let to = self.origin + step.times(steps);
+        let question = question(rule, ticket, (self.origin, to), step, Purpose::Replay, interval)?;
         self.is_replayed = true;
         (self.asked, self.asked_at) = (Some(Asked::Replay(ticket)), now);
-        let (from, to) = (self.origin, self.origin + step.times(steps));
-        if matches!(ask, Ask::Events { .. }) {
+        if is_share {
             self.counted = Some((step, to));
         }
-        let purpose = Purpose::Replay;
-        Some(Question {
-            ticket,
-            rule: rule.name.clone(),
-            ask,
-            from,
-            to,
-            step,
-            purpose,
-            reading: reading(interval),
-            interval,
-        })
+        Some(question)
     }
 
     /// Takes the answer that it waits for; `key_of` makes of the labels of an expression those of the alert.
@@ -317,6 +303,19 @@ fn reading(interval: Span) -> Span {
         15_001..=30_000 => 30,
         _ => 60,
     })
+}
+
+/// What is put to whoever holds the samples; none where a remote server does.
+fn question(
+    rule: &Rule,
+    ticket: u64,
+    (from, to): (Timestamp, Timestamp),
+    step: Span,
+    purpose: Purpose,
+    interval: Span,
+) -> Option<Question> {
+    let (ask, reading) = (ask_of(rule)?, reading(interval));
+    Some(Question { ticket, rule: rule.name.clone(), ask, from, to, step, purpose, reading, interval })
 }
 
 fn ask_of(rule: &Rule) -> Option<Ask> {

@@ -265,12 +265,8 @@ impl Judge {
         for (labels, judged) in points {
             let key = labels.fingerprint();
             setting.figure = figures.of(key);
-            let (gathering, asks) = (&self.gathering, &self.asks);
-            let alert = self.alerts.entry(key).or_insert_with(|| {
-                let mut alert = Alert::new(labels, now);
-                alert.set_evidence(gathering.begin(asks, key, now));
-                alert
-            });
+            let begin = |labels| self.gathering.alert(&self.asks, labels, now);
+            let alert = self.alerts.entry(key).or_insert_with(|| begin(labels));
             changes.extend(alert.judge(&self.rule, &self.asks, judged, setting));
             seen.push(key);
         }
@@ -320,12 +316,8 @@ impl Judge {
         let figures = self.figures(store, look_back, at);
         for (labels, judged) in points {
             let key = labels.fingerprint();
-            let (gathering, asks) = (&self.gathering, &self.asks);
-            let alert = self.alerts.entry(key).or_insert_with(|| {
-                let mut alert = Alert::new(labels, at).unconfirmed();
-                alert.set_evidence(gathering.begin(asks, key, at));
-                alert
-            });
+            let begin = |labels| self.gathering.alert(&self.asks, labels, at).unconfirmed();
+            let alert = self.alerts.entry(key).or_insert_with(|| begin(labels));
             let (turn, with) = (situation.may, situation.with);
             let setting = Setting { turn, with, figure: figures.of(key), ..Setting::new(at, self.interval) };
             changes.extend(alert.replay(&self.rule, &self.asks, judged, setting, since));
@@ -429,16 +421,12 @@ impl Judge {
             past.values.truncate(first);
             past.errors.truncate(first);
             let key = labels.fingerprint();
-            let (gathering, asks) = (&self.gathering, &self.asks);
-            let alert = self.alerts.entry(key).or_insert_with(|| {
-                let mut alert = Alert::new(labels, now).unconfirmed();
-                alert.set_evidence(gathering.begin(asks, key, now));
-                alert
-            });
+            let begin = |labels| self.gathering.alert(&self.asks, labels, now).unconfirmed();
+            let alert = self.alerts.entry(key).or_insert_with(|| begin(labels));
             if let Some(evidence) = alert.evidence_mut() {
-                evidence.replay(asks, &past, rebased);
+                evidence.replay(&self.asks, &past, rebased);
             }
-            alert.arm_again(&self.rule, asks, &past, since_t0, now);
+            alert.arm_again(&self.rule, &self.asks, &past, since_t0, now);
         }
     }
 

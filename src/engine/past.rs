@@ -66,7 +66,7 @@ impl Engine {
         let purpose = self.calibration_of(i);
         let judge = &mut self.judges[i];
         let interval = judge.interval_in(&self.store);
-        let question = judge.gathering.ask_past(&judge.rule, purpose, interval, self.asked, now);
+        let question = judge.gathering.ask_past(&judge.rule, (judge.asks.past(), purpose), interval, self.asked, now);
         self.put(question, out);
     }
 
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// The time that cannot be read back is a gap.
-    pub(super) fn lose_past(&mut self, i: usize, now: Timestamp) {
+    fn lose_past(&mut self, i: usize, now: Timestamp) {
         let judge = &mut self.judges[i];
         judge.gather_anew();
         for evidence in judge.alerts.values_mut().filter_map(|alert| alert.evidence_mut()) {
